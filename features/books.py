@@ -1,0 +1,18 @@
+"""The right side of an account, counted inside each row: structs of integers, one field for each fate."""
+
+from collections.abc import Callable, Sequence
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+
+def tally(fate: Column, fates: Sequence[str], rows: Column | int = 1) -> Column:
+    """Struct with `rows` in the field that `fate` names and 0 in the others; all 0 where `fate` is null or none of them."""
+    count = rows if isinstance(rows, Column) else F.lit(rows)
+    return F.struct(*(F.when(fate == name, count).otherwise(F.lit(0)).cast("bigint").alias(name) for name in fates))
+
+
+def tally_list(elements: Column, fate: Callable[[Column], Column], fates: Sequence[str]) -> Column:
+    """Struct with the number of elements of a list for which `fate` gives each name; 0 for a null list."""
+    sizes = {name: F.size(F.filter(elements, lambda e, name=name: fate(e) == name)) for name in fates}
+    return F.struct(*(F.greatest(size, F.lit(0)).cast("bigint").alias(name) for name, size in sizes.items()))
