@@ -1,0 +1,203 @@
+"""All reading and staging: where tables lie in a lake, which days are published, their rows at one pinned version.
+
+A table lies at `<lake>/<table>/v<version>`. A day's files are written to `day=D/b=<run_id>/split=<split>/` under that root
+and belong to the table only once a commit of `jobs.commit` names them.
+"""
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import pyarrow.fs as pafs
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
+
+from schemas.contract import Contract, ContractError
+from schemas.derive import spark_schema
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+RECEIPTS = "_receipts"
+
+
+class NotPublishedError(RuntimeError):
+    """A day that is asked for was not published, or not as asked; the message says what to run."""
+
+
+def lake_address(lake: str | os.PathLike[str]) -> str:
+    """The lake as an absolute path or an address such as s3://bucket/lake, without a closing slash."""
+    text = os.fspath(lake)
+    return text.rstrip("/") if re.match(r"[a-z0-9]+://", text) else os.path.abspath(text)
+
+
+def table_root(lake: str | os.PathLike[str], contract: Contract) -> str:
+    """Root of the Delta table that holds this version of the contract."""
+    return f"{lake_address(lake)}/{contract.name}/v{contract.version}"
+
+
+def filesystem(address: str) -> tuple[pafs.FileSystem, str]:
+    """pyarrow's file system for an address, and the path in it."""
+    if "://" not in address:
+        return pafs.LocalFileSystem(), address
+    return pafs.FileSystem.from_uri(address)
+
+
+def spark_address(address: str) -> str:
+    """The same address as Spark's Hadoop file systems spell it."""
+    return re.sub(r"^s3://", "s3a://", address) if "://" in address else f"file://{address}"
+
+
+def publish_id(day: date) -> str:
+    """Delta application id that counts how often a day was published."""
+    return f"publish:day={day.isoformat()}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A Delta table at one version; `delta` is None while nothing was ever published."""
+
+    contract: Contract
+    root: str
+    delta: DeltaTable | None = field(compare=False)
+
+    @property
+    def version(self) -> int | None:
+        return None if self.delta is None else self.delta.version()
+
+    def publishes(self, day: date) -> int:
+        """How often the day was published; 0 is never."""
+        return (self.delta.transaction_version(publish_id(day)) or 0) if self.delta is not None else 0
+
+    @cached_property
+    def days(self) -> list[date]:
+        """Published days, in order, those with no rows included."""
+        if self.delta is None:
+            return []
+        with_rows = {p["day"] for p in self.delta.partitions()}
+        fs, path = filesystem(f"{self.root}/{RECEIPTS}")
+        copies = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+        named = with_rows | {info.base_name[:10] for info in copies}
+        days = [date.fromisoformat(n) for n in named if re.fullmatch(r"\d{4}-\d{2}-\d{2}", n)]
+        return sorted(d for d in days if self.publishes(d))
+
+    def receipt(self, day: date) -> dict[str, Any]:
+        """The receipt of the day as it stands at this version. Raises NotPublishedError when it was never published."""
+        count = self.publishes(day)
+        if not count:
+            raise NotPublishedError(f"{self.contract.name} {day} is not published in {self.root}; {how_to_publish(self.contract, day)}")
+        fs, path = filesystem(receipt_path(self.root, day, count))
+        try:
+            with fs.open_input_stream(path) as stream:
+                return json.loads(stream.read())
+        except FileNotFoundError:
+            return self._receipt_from_log(day, count)
+
+    def _receipt_from_log(self, day: date, count: int) -> dict[str, Any]:
+        """Rebuild the durable copy, which a run that was killed after its commit did not write."""
+        for commit in self.delta.history():
+            receipt = json.loads(commit.get("userMetadata") or "{}")
+            if receipt.get("day") == day.isoformat() and receipt.get("publish") == count:
+                receipt["version"] = commit["version"]
+                write_receipt(self.root, receipt)
+                return receipt
+        raise NotPublishedError(
+            f"{self.contract.name} {day} has lost its receipt: neither {RECEIPTS} nor the log of {self.root} holds it; "
+            f"{how_to_publish(self.contract, day)} --force"
+        )
+
+    def receipts(self, days: Sequence[date] | None = None) -> list[dict[str, Any]]:
+        """Receipts of the published days among `days` (all when None), in order."""
+        chosen = self.days if days is None else [d for d in days if self.publishes(d)]
+        return [self.receipt(day) for day in chosen]
+
+    def files(self, days: Sequence[date]) -> list[str]:
+        """Addresses of the parquet files that hold these days."""
+        if self.delta is None or not days:
+            return []
+        uris = self.delta.file_uris([("day", "in", [d.isoformat() for d in days])])
+        return sorted(unquote(uri) if "://" not in uri else uri for uri in uris)
+
+    def read(self, spark: "SparkSession", days: Sequence[date]) -> "DataFrame":
+        """Rows of these days with the contract's columns, in its order."""
+        return read_files(spark, self.contract, self.files(days))
+
+
+def open_table(lake: str | os.PathLike[str], contract: Contract, version: int | None = None) -> Table:
+    """The table at a version (the newest when None)."""
+    root = table_root(lake, contract)
+    try:
+        return Table(contract, root, DeltaTable(root, version=version))
+    except TableNotFoundError:
+        if version is not None:
+            raise NotPublishedError(f"{contract.name} has no version {version} in {root}: it was never published") from None
+        return Table(contract, root, None)
+
+
+def read_files(spark: "SparkSession", contract: Contract, files: Sequence[str], extra: Sequence[Any] = ()) -> "DataFrame":
+    """Parquet files of a table as a frame: every column nullable, `day` taken from the folder; `extra` are further StructFields.
+
+    The folder is read from the path and not by partition discovery, which refuses a table that was partly compacted.
+    """
+    from pyspark.sql import functions as F
+    from pyspark.sql.types import StructType
+
+    schema = spark_schema(contract)
+    if not files:
+        return spark.createDataFrame([], StructType([*schema.fields, *extra]))
+    inside = StructType([f for f in schema.fields if f.name != "day"] + list(extra))
+    rows = spark.read.schema(inside).option("recursiveFileLookup", "true").parquet(*map(spark_address, files))
+    day = F.to_date(F.regexp_extract("_metadata.file_path", r"day=(\d{4}-\d{2}-\d{2})/", 1)).alias("day")
+    return rows.select(day, *(F.col(f"`{f.name}`") for f in inside.fields))
+
+
+def how_to_publish(contract: Contract, day: date) -> str:
+    """The command that would publish the day."""
+    return f"sluice ingest SOURCE --days {day}..{day}" if contract.is_raw else f"sluice run {contract.name} --day {day}"
+
+
+def receipt_path(root: str, day: date | str, count: int) -> str:
+    return f"{root}/{RECEIPTS}/{day}.{count}.json"
+
+
+def write_receipt(root: str, receipt: dict[str, Any]) -> None:
+    """The durable copy of a receipt beside the table: the log forgets, it does not."""
+    write_json(receipt_path(root, receipt["day"], receipt["publish"]), receipt)
+
+
+def write_json(address: str, document: dict[str, Any]) -> None:
+    """Write one JSON file so that a reader sees all of it or nothing."""
+    fs, path = filesystem(address)
+    fs.create_dir(os.path.dirname(path), recursive=True)
+    scratch = f"{path}.{os.getpid()}.tmp"
+    with fs.open_output_stream(scratch) as stream:
+        stream.write(json.dumps(document, indent=1).encode())
+    fs.move(scratch, path)
+
+
+def check_lake(lake: str | os.PathLike[str], must_exist: bool) -> None:
+    """Raises ContractError when a local lake is absent (and must be there) or cannot be written."""
+    address = lake_address(lake)
+    if "://" in address:
+        return
+    if not os.path.isdir(address):
+        if must_exist:
+            raise ContractError(f"no lake at {address}; name it with --lake or SLUICE_LAKE, or fill one: sluice ingest simulator --lake {address}")
+        parent = next(p for p in _parents(address) if os.path.exists(p))
+        if not (os.path.isdir(parent) and os.access(parent, os.W_OK | os.X_OK)):
+            raise ContractError(f"cannot make a lake at {address}: {parent} is not a folder that may be written; choose another with --lake")
+    elif not os.access(address, os.W_OK | os.X_OK):
+        raise ContractError(f"the lake at {address} may not be written; change its permissions, or choose another with --lake")
+
+
+def _parents(path: str) -> list[str]:
+    found = [path]
+    while found[-1] != os.path.dirname(found[-1]):
+        found.append(os.path.dirname(found[-1]))
+    return found
