@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
+from pyarrow.fs import FileInfo, FileSelector, FileSystem
 
 from jobs.storage import filesystem, publish_id, write_receipt
 from schemas.contract import Contract, ContractError
@@ -54,7 +55,7 @@ def staged_files(root: str, contract: Contract, folder: str, bookkeeping: Sequen
     _, root_path = filesystem(root)
     wanted = {f.name: _shape(f.type) for f in arrow_schema(contract) if f.name != "day"}
     found = []
-    for info in sorted(_parquet_files(fs, base), key=lambda i: i.path):
+    for info in sorted(parquet_files(fs, base), key=lambda i: i.path):
         footer = pq.read_metadata(info.path, filesystem=fs)
         if not footer.num_rows:
             continue
@@ -67,9 +68,8 @@ def staged_files(root: str, contract: Contract, folder: str, bookkeeping: Sequen
     return found
 
 
-def _parquet_files(fs: Any, base: str) -> list[Any]:
-    from pyarrow.fs import FileSelector
-
+def parquet_files(fs: FileSystem, base: str) -> list[FileInfo]:
+    """The parquet files under a folder; none where it is absent."""
     files = fs.get_file_info(FileSelector(base, recursive=True, allow_not_found=True))
     return [f for f in files if f.is_file and f.base_name.endswith(".parquet")]
 

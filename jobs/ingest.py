@@ -1,0 +1,129 @@
+"""From a source to the three raw tables, through their gates: `ingest("simulator", ...)`.
+
+A source's rows are written once to a scratch folder split by day, counted against the source's own independent count, and
+then published day by day. Every line has a fate: a row, a named exclusion, or quarantine.
+"""
+
+import importlib
+import logging
+import pkgutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import functions as F
+
+from features.books import tally
+from jobs.conform import KEPT, QUARANTINED
+from jobs.gate import GateError
+from jobs.run import Outcome, UsageError, facts_now, new_run_id, publish_rows
+from jobs.sources import RawTable
+from jobs.storage import check_lake, filesystem, lake_address, open_table, spark_address
+from schemas.contract import Account, Contract, load
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+RAW_TABLES = ("items", "requests", "events")
+CONTROL = ("_fate", "_rule", "_reason", "_raw", "_line", "_num_lines")
+log = logging.getLogger("sluice")
+
+
+def source_names() -> list[str]:
+    """Every source, found by its file."""
+    return sorted(m.name for m in pkgutil.iter_modules(importlib.import_module("jobs.sources").__path__) if not m.name.startswith("_"))
+
+
+def source(name: str) -> Any:
+    """The module of a source. Raises UsageError that names those there are."""
+    if name not in source_names():
+        raise UsageError(f"no source {name!r}; there are {', '.join(source_names())}")
+    return importlib.import_module(f"jobs.sources.{name}")
+
+
+def ingest(
+    spark: "SparkSession", lake: str, name: str, path: str | None, days: tuple[date, date] | None, options: Mapping[str, str]
+) -> Iterator[Outcome]:
+    """Publish each day of each raw table that the source holds, items first; yields each outcome as it comes.
+
+    Raises SourceError for input that cannot be read, GateError when lines are unaccounted for or a gate refuses.
+    """
+    module, lake = source(name), lake_address(lake)
+    unknown = sorted(set(options) - set(module.OPTIONS))
+    if unknown:
+        known = "; ".join(f"{k}: {v}" for k, v in module.OPTIONS.items()) or "none"
+        raise UsageError(f"source {name} has no options {', '.join(unknown)}; it has {known}")
+    check_lake(lake, must_exist=False)
+    raw = module.read(spark, path, days, **options)
+    shown = {k: v for k, v in options.items() if k not in ("truth", "scratch")}
+    for table in RAW_TABLES:
+        if table in raw:
+            yield from _ingest_table(spark, lake, load(table), raw[table], days, {"source": name, **shown})
+
+
+def _ingest_table(
+    spark: "SparkSession", lake: str, contract: Contract, raw: RawTable, days: tuple[date, date] | None, options: Mapping[str, Any]
+) -> Iterator[Outcome]:
+    with _scratch(lake) as scratch:
+        raw.frame.write.partitionBy("day").parquet(spark_address(scratch))
+        rows = spark.read.schema(_with_types(raw.frame)).parquet(spark_address(scratch))
+        counts = rows.groupBy("day", "_fate").agg(F.sum("_num_lines").alias("lines")).collect()  # <= days x named fates
+        lines = {(r["day"], r["_fate"]): r["lines"] for r in counts}
+        if sum(lines.values()) != raw.lines:
+            raise GateError(
+                f"{contract.name}: the source read {raw.lines} lines, its rows stand for {sum(lines.values())}; nothing is published. "
+                f"By fate: {_by_fate(lines)}"
+            )
+        fates = tuple(sorted({fate for _, fate in lines} | {KEPT, QUARANTINED}))
+        for day in _days(lines, days):
+            yield _publish(spark, lake, contract, rows, day, lines, fates, options)
+
+
+def _publish(
+    spark: "SparkSession",
+    lake: str,
+    contract: Contract,
+    rows: "DataFrame",
+    day: date,
+    lines: Mapping[tuple[date, str], int],
+    fates: tuple[str, ...],
+    options: Mapping[str, Any],
+) -> Outcome:
+    account = Account("lines", fates=fates)
+    of_day = rows.where(F.col("day") == F.lit(day)).withColumn("_lines", tally(F.col("_fate"), fates, F.col("_num_lines")))
+    facts = facts_now(contract, f"jobs.sources.{options['source']}", options)
+    went_in = sum(n for (d, _), n in lines.items() if d == day)
+    draft = {"seen": open_table(lake, contract).publishes(day), **facts, "inputs": {}, "label_as_of": None, "reasons": ["ingested"]}
+    draft |= {"accounts": [{"account": "lines", "input": options["source"], "in": went_in}]}
+    return publish_rows(spark, lake, contract, of_day, day, {"lines": account}, draft)
+
+
+def _by_fate(lines: Mapping[tuple[date, str], int]) -> dict[str, int]:
+    return {fate: sum(n for (_, f), n in lines.items() if f == fate) for fate in sorted({f for _, f in lines})}
+
+
+def _days(lines: Mapping[tuple[date, str], int], days: tuple[date, date] | None) -> list[date]:
+    """All days from the first to the last that the source holds, those without rows included: an empty day is a fact too."""
+    found = sorted({day for day, _ in lines})
+    first, last = days or (found[0], found[-1])
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def _with_types(frame: "DataFrame") -> Any:
+    """The frame's schema, all nullable, as it is read back."""
+    from pyspark.sql.types import StructField, StructType
+
+    return StructType([StructField(f.name, f.dataType, True) for f in frame.schema.fields])
+
+
+@contextmanager
+def _scratch(lake: str) -> Iterator[str]:
+    """A folder of the lake for rows on their way; removed at the end. Its name keeps Delta readers and sweeps away."""
+    folder = f"{lake}/_scratch/{new_run_id()}"
+    fs, path = filesystem(folder)
+    try:
+        yield folder
+    finally:
+        if fs.get_file_info(path).type.name == "Directory":
+            fs.delete_dir(path)

@@ -1,0 +1,259 @@
+"""The life of one table-day, the same from every entrance: pin, build, conform, stage, audit, balance, publish, emit.
+
+Command line, Airflow's spark-submit and tests all come through `build_day`; a source's rows come through `publish_rows`.
+"""
+
+import argparse
+import json
+import logging
+import os
+import platform
+import socket
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from jobs.commit import LostRaceError, check_evolution
+from jobs.conform import conform
+from jobs.freshness import code_fingerprint, contract_fingerprint, stale_reasons
+from jobs.gate import GateError, admit, draft_path, suite_fingerprint, suite_of, write_draft
+from jobs.inputs import Pinned, Tables, label_as_of, left_sides, pin
+from jobs.session import SetupError, session
+from jobs.storage import NotPublishedError, check_lake, filesystem, lake_address, open_table, spark_address, table_root
+from schemas.contract import Account, Contract, ContractError
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+Build = Callable[..., "DataFrame"]
+MAX_RACES = 5
+DONE, FAILED, USAGE, REFUSED = 0, 1, 2, 3
+"""Exit codes of every command: done or up to date, failed, wrong use, refused by a gate or by the books."""
+
+log = logging.getLogger("sluice")
+
+
+class UsageError(ValueError):
+    """The command was given something that it cannot mean."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a table-day: published, verified (forced, the same rows), or up to date; why, and its receipt."""
+
+    table: str
+    day: date
+    status: str
+    reasons: tuple[str, ...]
+    receipt: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        return {"table": self.table, "day": self.day.isoformat(), "status": self.status, "reasons": list(self.reasons), "receipt": self.receipt}
+
+
+def facts_now(contract: Contract, module: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides a day's rows beside its inputs, as fingerprints: code, contract, suite, options."""
+    return {
+        "code": code_fingerprint(module),
+        "contract": contract_fingerprint(contract),
+        "suite": suite_fingerprint(contract),
+        "options": {k: v for k, v in sorted(options.items()) if v is not None},
+    }
+
+
+def why_build(tables: Tables, contract: Contract, day: date, facts: Mapping[str, Any]) -> tuple[dict[str, Pinned], date | None, list[str]]:
+    """The pinned inputs of a day, how far its labels can know, and why it has to be built (nothing: it is up to date)."""
+    pinned = pin(tables, contract, day)
+    label = label_as_of(contract, pinned, day)
+    table = tables[contract.name]
+    if not table.publishes(day):
+        return pinned, label, ["missing"]
+    return pinned, label, stale_reasons(table.receipt(day), contract, pinned, day, label, facts)
+
+
+def build_day(
+    spark: "SparkSession",
+    lake: str,
+    contract: Contract,
+    build: Build,
+    day: date,
+    *,
+    force: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> Outcome:
+    """Build, gate and publish one day of a derived table, or find it up to date.
+
+    Raises NotPublishedError for a hole in an input, ContractError for a build that is not its contract, GateError when the
+    suite or the books refuse. A run that loses a race against another starts again from the pin.
+    """
+    options = dict(options or {})
+    check_lake(lake, must_exist=True)
+    if day > datetime.now(UTC).date():
+        raise UsageError(f"{contract.name} {day}: the day is in the future; days are UTC")
+    for _ in range(MAX_RACES):
+        try:
+            return _build_once(spark, lake, contract, build, day, force, options)
+        except LostRaceError as lost:
+            log.info("%s; looking again", lost)
+    raise ContractError(f"{contract.name} {day}: {MAX_RACES} other runs published this day while it was built; stop the others, then run it again")
+
+
+def _build_once(
+    spark: "SparkSession", lake: str, contract: Contract, build: Build, day: date, force: bool, options: dict[str, Any]
+) -> Outcome:
+    tables, facts = Tables(lake), facts_now(contract, _module_of(build, contract), options)
+    pinned, label, reasons = why_build(tables, contract, day, facts)
+    table = tables[contract.name]
+    check_evolution(table.delta, contract)
+    if not reasons and not force:
+        return Outcome(contract.name, day, "up_to_date", (), table.receipt(day))
+    seen = table.publishes(day)
+    is_same = bool(seen) and not reasons and table.receipt(day)["label_as_of"] == (label and label.isoformat())
+    draft = {"seen": seen, "must_hash": table.receipt(day)["content_hash"] if is_same else None, **facts}
+    draft |= {"inputs": {name: found.as_json() for name, found in pinned.items()}, "accounts": left_sides(contract, pinned, day)}
+    draft |= {"label_as_of": label and label.isoformat(), "reasons": reasons or ["forced"]}
+    frames = {name: found.table.read(spark, found.days) for name, found in pinned.items()}
+    rows = build(frames, day, **options)
+    accounts = {a.name: a for i in contract.inputs for a in i.accounts}
+    return publish_rows(spark, lake, contract, rows, day, accounts, draft)
+
+
+def publish_rows(
+    spark: "SparkSession",
+    lake: str,
+    contract: Contract,
+    rows: "DataFrame",
+    day: date,
+    accounts: Mapping[str, Account],
+    draft: dict[str, Any],
+) -> Outcome:
+    """Conform, stage, audit, balance and publish the rows of one day; `draft` is what the receipt already knows."""
+    root, run_id = table_root(lake, contract), new_run_id()
+    started, cpu = time.time(), _task_seconds(spark)
+    staged = conform(rows, contract, suite_of(contract.name).row_rules, accounts)
+    fates = {name: staged.schema[f"_{name}"].dataType.names for name in accounts}
+    draft = {"table": contract.name, "day": day.isoformat(), "run_id": run_id, "folder": f"day={day}/b={run_id}", **draft}
+    draft |= {"fates": fates, "version_of_contract": contract.version, "pid": os.getpid(), "host": socket.gethostname()}
+    draft |= {"started_at": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"), "engines": engine_versions()}
+    write_draft(root, draft)
+    staged.write.mode("append").partitionBy("split").parquet(spark_address(f"{root}/{draft['folder']}"))
+    built = time.time()
+    draft |= {"build_s": round(built - started, 3), "core_s": round(_task_seconds(spark) - cpu, 3)}
+    write_draft(root, draft)
+    receipt = admit(spark, lake, draft)
+    remove_leftovers(root, draft["folder"], all_of_it=bool(draft.get("must_hash")))
+    status = "verified" if draft.get("must_hash") else "published"
+    log.info("%s %s: %s, %d rows", contract.name, day, status, receipt["rows"])
+    return Outcome(contract.name, day, status, tuple(draft.get("reasons", ())), receipt)
+
+
+def remove_leftovers(root: str, folder: str, all_of_it: bool) -> None:
+    """After the commit: what was staged and is not in the table. `sluice maintain` does it for runs that died before."""
+    fs, path = filesystem(f"{root}/{folder}")
+    if all_of_it:
+        fs.delete_dir(path)
+        return
+    for split in ("excluded", "quarantined"):
+        fs.delete_dir_contents(f"{path}/split={split}", missing_dir_ok=True)
+    fs.delete_file(filesystem(draft_path(root, folder))[1])
+
+
+def new_run_id() -> str:
+    """Names a run and its staged files: when it started, and a random part."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+
+
+def _module_of(build: Build, contract: Contract) -> str:
+    """The module whose source is the code of the table; a submitted script is `__main__` but is found by its stem."""
+    return f"jobs.{contract.name}" if build.__module__ == "__main__" else build.__module__
+
+
+def engine_versions() -> dict[str, str]:
+    """Versions that could change a row, for the receipt."""
+    found = {"python": platform.python_version()}
+    for name in ("sluice-data", "pyspark", "deltalake", "pyarrow", "faiss-cpu"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _task_seconds(spark: "SparkSession") -> float:
+    """Seconds that tasks have run so far in this application, over all executors."""
+    executors = spark.sparkContext._jsc.sc().statusStore().executorList(True)
+    return sum(executors.apply(n).totalDuration() for n in range(executors.length())) / 1000
+
+
+def day_argument(text: str) -> date:
+    """A day on the command line. Raises argparse's own error, which shows the form."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day, write it as 2026-01-05") from None
+
+
+def arg_parser(doc: str | None = None) -> argparse.ArgumentParser:
+    """The options that every job file takes; a job adds its own."""
+    parser = argparse.ArgumentParser(description=doc, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--day", required=True, type=day_argument, help="day to build, UTC, as 2026-01-05")
+    parser.add_argument("--lake", default=os.environ.get("SLUICE_LAKE", "./lake"), help="root of all tables (default: SLUICE_LAKE or ./lake)")
+    parser.add_argument("--force", action="store_true", help="build again though up to date, and compare")
+    parser.add_argument("--json", action="store_true", help="print the outcome as one JSON document")
+    return parser
+
+
+def run(contract: Contract, build: Build, *, day: date, lake: str, force: bool = False, json: bool = False, **options: Any) -> None:
+    """What a job file does when it is submitted: one day, then exit with 0, 1, 2 or 3."""
+    sys.exit(guarded(lambda: _run(contract, build, day, lake, force, json, options)))
+
+
+def _run(contract: Contract, build: Build, day: date, lake: str, force: bool, as_json: bool, options: Mapping[str, Any]) -> None:
+    spark = session(f"sluice {contract.name} {day}")
+    outcome = build_day(spark, lake_address(lake), contract, build, day, force=force, options=options)
+    print(json.dumps(outcome.as_json(), indent=1) if as_json else sentence(outcome))
+
+
+def guarded(work: Callable[[], None]) -> int:
+    """Do the work and turn what goes wrong into one message on standard error and an exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.getLogger("py4j").setLevel(logging.WARNING)
+    try:
+        work()
+    except GateError as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return REFUSED
+    except UsageError as error:
+        print(f"wrong use: {error}", file=sys.stderr)
+        return USAGE
+    except (ContractError, NotPublishedError, SetupError, OSError) as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return FAILED
+    except Exception as error:  # what Spark throws is a page long: say the cause first
+        if "pyspark" not in type(error).__module__ and "py4j" not in type(error).__module__:
+            raise
+        print(f"failed in Spark: {spark_cause(error)}", file=sys.stderr)
+        return FAILED
+    return DONE
+
+
+def spark_cause(error: BaseException) -> str:
+    """The innermost cause that a Spark error names, on one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    causes = [line.removeprefix("Caused by:").strip() for line in lines if line.startswith("Caused by:")]
+    return (causes or lines or [type(error).__name__])[-1 if causes else 0][:600]
+
+
+def sentence(outcome: Outcome) -> str:
+    """The outcome in one line for a person."""
+    receipt = outcome.receipt
+    if outcome.status == "up_to_date":
+        return f"{outcome.table} {outcome.day}: up to date ({receipt['rows']} rows, version {receipt['version']})"
+    why = "; ".join(outcome.reasons)
+    taken = f", {sum(receipt['quarantined'].values())} quarantined" if receipt["quarantined"] else ""
+    return f"{outcome.table} {outcome.day}: {outcome.status} as version {receipt['version']}, {receipt['rows']} rows{taken} ({why})"
