@@ -25,7 +25,7 @@ def as_of(
     `values`, `ties`.
     Units: max_age_s in seconds; a fact counts in left_time - max_age_s <= facts_time < left_time. None: any age.
     Nulls: a null key or time, on either side, has no fact and is none.
-    Ties: of facts with the same keys and time the one with the greatest `ties`, nulls least; `ties` must tell them apart (the grain of facts).
+    Ties: of facts with the same keys and time the one with the greatest `ties`, nulls least; together they must tell facts apart.
     Cost: one shuffle of both sides by `on` and one sort; select narrow columns of both. A hot key is one task: linear, its sort
     spills to disk, nothing is paired.
     Raises: ValueError when columns are missing or already there, or `on`, `values` or `ties` is empty, or max_age_s < 1.
@@ -37,7 +37,10 @@ def as_of(
         *on, F.col(left_time).alias("__at"), F.lit(False).alias("__is_fact"), F.struct(*left.columns).alias("__left")
     ).unionByName(
         dated.select(
-            *on, F.col(facts_time).alias("__at"), F.lit(True).alias("__is_fact"), fact.alias("__fact"),
+            *on,
+            F.col(facts_time).alias("__at"),
+            F.lit(True).alias("__is_fact"),
+            fact.alias("__fact"),
             F.struct(*(F.col(name).alias(f"t{n}") for n, name in enumerate(ties))).alias("__ties"),
         ),
         allowMissingColumns=True,
@@ -53,7 +56,18 @@ def as_of(
     return joined.select(*(F.col("__left")[name].alias(name) for name in left.columns), known.alias(into))
 
 
-def _check(left: DataFrame, facts: DataFrame, *, on, left_time, values, ties, facts_time, max_age_s, into) -> None:  # noqa: ANN001
+def _check(
+    left: DataFrame,
+    facts: DataFrame,
+    *,
+    on: Sequence[str],
+    left_time: str,
+    values: Sequence[str],
+    ties: Sequence[str],
+    facts_time: str,
+    max_age_s: int | None,
+    into: str,
+) -> None:
     problems = [f"{name} is empty" for name, given in (("on", on), ("values", values), ("ties", ties)) if not given]
     problems += [f"left lacks {name}" for name in (*on, left_time) if name not in left.columns]
     problems += [f"facts lack {name}" for name in (*on, facts_time, *values, *ties) if name not in facts.columns]

@@ -71,8 +71,11 @@ def attribute(
 
 
 def _check(levels: Sequence[Level]) -> None:
-    wrong = [f"{each.name}: match {each.match!r}, sample {each.sample!r}" for each in levels
-             if each.match not in ("request", "user") or each.sample not in SAMPLES]
+    wrong = [
+        f"{each.name}: match {each.match!r}, sample {each.sample!r}"
+        for each in levels
+        if each.match not in ("request", "user") or each.sample not in SAMPLES
+    ]
     if wrong:
         raise ValueError(f"attribute: levels {'; '.join(wrong)}; match is request or user, sample is one of {', '.join(SAMPLES)}")
 
@@ -93,8 +96,15 @@ def _samples(requests: DataFrame, acted_on: DataFrame, params: Params) -> DataFr
     has_item = F.col("items").isNull() | F.arrays_overlap("candidates.item_id", "items")
     narrow = (
         requests.where((F.col("domain") == "search") & F.col("user_id").isNotNull())
-        .select("request_id", "user_id", "requested_at", "query_norm", F.col("day").alias("request_day"),
-                F.arrays_zip(*(F.col(f"candidates.{name}") for name in fields)).alias("candidates"), _bucket("user_id").alias("bucket"))
+        .select(
+            "request_id",
+            "user_id",
+            "requested_at",
+            "query_norm",
+            F.col("day").alias("request_day"),
+            F.arrays_zip(*(F.col(f"candidates.{name}") for name in fields)).alias("candidates"),
+            _bucket("user_id").alias("bucket"),
+        )
         .join(F.broadcast(acted_on), "bucket", "inner")  # at most one row a bucket
         .where(has_item)
     )
@@ -103,8 +113,13 @@ def _samples(requests: DataFrame, acted_on: DataFrame, params: Params) -> DataFr
         lambda c: F.col("items").isNull() | F.array_contains("items", c["item_id"]),
     )
     best_first = F.struct(
-        (-F.unix_micros("requested_at")).alias("latest"), F.coalesce("sample.position", F.lit(NO_POSITION)).alias("position"), "request_id",
-        "sample.is_exposed", "requested_at", "request_day", "query_norm",
+        (-F.unix_micros("requested_at")).alias("latest"),
+        F.coalesce("sample.position", F.lit(NO_POSITION)).alias("position"),
+        "request_id",
+        "sample.is_exposed",
+        "requested_at",
+        "request_day",
+        "query_norm",
     )
     return (
         narrow.select("request_id", "user_id", "requested_at", "query_norm", "request_day", F.explode(may_match).alias("sample"))
@@ -149,8 +164,9 @@ def _nearest(matched: DataFrame, day: date) -> DataFrame:
     pair = Window.partitionBy("user_id", "item_id")
     so_far = pair.orderBy("at").rangeBetween(Window.unboundedPreceding, Window.currentRow)
     best = {f"user_{name}": F.min(F.when(F.col("kind") == name, F.col("sample"))).over(so_far) for name in SAMPLES}
-    stepped = matched.withColumn("step", F.explode(F.array_compact(steps))).withColumns({"at": F.col("step.at"), "kind": F.col("step.kind")})
-    return stepped.withColumns(best).withColumn("has_sample", F.max(F.col("kind") != "event").over(pair))
+    stepped = matched.withColumn("step", F.explode(F.array_compact(steps)))
+    timed = stepped.withColumns({name: F.col(f"step.{name}") for name in ("at", "kind")})
+    return timed.withColumns(best).withColumn("has_sample", F.max(F.col("kind") != "event").over(pair))
 
 
 def _step(at: Column, kind: Column) -> Column:
@@ -159,19 +175,16 @@ def _step(at: Column, kind: Column) -> Column:
 
 def _credited(nearest: DataFrame, levels: Sequence[Level], params: Params) -> DataFrame:
     """The steps of events, with the first level that holds."""
-    holds = {level.name: _holds(level, params) for level in levels}
-    credit = F.coalesce(
-        *(
-            F.when(holds[level.name], F.struct(F.lit(place).alias("level"), F.lit(level.name).alias("name"), _sample(level).alias("sample")))
-            for place, level in enumerate(levels, start=1)
-        )
+    places = enumerate(levels, start=1)
+    credits = (
+        (_holds(each, params), F.struct(F.lit(n).alias("level"), F.lit(each.name).alias("name"), _sample(each).alias("sample")))
+        for n, each in places
     )
+    credit = F.coalesce(*(F.when(holds, credited) for holds, credited in credits))
     types = sorted({event_type for level in levels for event_type in level.windows})
     exclusion = F.when(~F.col("event_type").isin(types), "other_type").when(F.col("is_duplicate"), "duplicate")
     without = F.when(F.col("has_sample"), "outside_window").otherwise("no_candidate")
-    judged = nearest.where(F.col("kind") == "event").withColumns(
-        {"excluded": exclusion, "credit": F.when(exclusion.isNull(), credit)}
-    )
+    judged = nearest.where(F.col("kind") == "event").withColumns({"excluded": exclusion, "credit": F.when(exclusion.isNull(), credit)})
     return judged.select(
         *(name for name in EVENT_COLUMNS if name != "request_id"),
         F.col("request_id").alias("origin_request_id"),

@@ -17,10 +17,14 @@ from schemas.query_item_stats import CONTRACT
 
 def build(inputs: Mapping[str, DataFrame], day: date) -> DataFrame:
     credited = inputs["attributions"].where(F.col("request_id").isNotNull() & F.col("query_norm").isNotNull())
-    stats = credited.where(F.col("event_type").isin("click", "pay")).groupBy("query_norm", "item_id").agg(
-        F.count_if(F.col("event_type") == "click").alias("num_clicks_28d"),
-        F.count_if(F.col("event_type") == "pay").alias("num_pays_28d"),
-        F.max("event_at").alias("last_event_at"),
+    stats = (
+        credited.where(F.col("event_type").isin("click", "pay"))
+        .groupBy("query_norm", "item_id")
+        .agg(
+            F.count_if(F.col("event_type") == "click").alias("num_clicks_28d"),
+            F.count_if(F.col("event_type") == "pay").alias("num_pays_28d"),
+            F.max("event_at").alias("last_event_at"),
+        )
     )
     return stats.select(F.lit(day).alias("day"), "query_norm", "item_id", "num_clicks_28d", "num_pays_28d", "last_event_at")
 

@@ -11,8 +11,18 @@ DAY = date(2026, 1, 10)
 NOON = datetime(2026, 1, 10, 12, tzinfo=UTC)
 MICRO = timedelta(microseconds=1)
 DELTAS = (
-    timedelta(0), MICRO, -MICRO, timedelta(minutes=30), timedelta(hours=5), timedelta(hours=24), timedelta(hours=24) - MICRO,
-    timedelta(days=3), timedelta(days=7), timedelta(days=7) - MICRO, timedelta(days=7) + MICRO, -timedelta(hours=2),
+    timedelta(0),
+    MICRO,
+    -MICRO,
+    timedelta(minutes=30),
+    timedelta(hours=5),
+    timedelta(hours=24),
+    timedelta(hours=24) - MICRO,
+    timedelta(days=3),
+    timedelta(days=7),
+    timedelta(days=7) - MICRO,
+    timedelta(days=7) + MICRO,
+    -timedelta(hours=2),
 )
 
 
