@@ -62,7 +62,9 @@ def staged_files(root: str, contract: Contract, folder: str, bookkeeping: Sequen
         columns = {f.name: _shape(f.type) for f in footer.schema.to_arrow_schema() if f.name not in bookkeeping}
         if columns != wanted:
             differ = sorted(set(columns.items()) ^ set(wanted.items()))
-            raise ContractError(f"{contract.name}: staged file {info.path} differs from the contract in {differ}; raise the contract's version")
+            raise ContractError(
+                f"{contract.name}: staged file {info.path} differs from the contract in {differ}; raise the contract's version"
+            )
         path = os.path.relpath(info.path, root_path)
         found.append(StagedFile(path, info.size, footer.num_rows, json.dumps(_statistics(footer, wanted))))
     return found
@@ -173,7 +175,9 @@ def publish(root: str, contract: Contract, day: date, files: Sequence[StagedFile
         receipt["version"] = version
         write_receipt(root, receipt)
         return receipt
-    raise ContractError(f"{contract.name} {day}: {MAX_TRIES} commits in a row met another writer at {root}; run it again when it is quieter")
+    raise ContractError(
+        f"{contract.name} {day}: {MAX_TRIES} commits in a row met another writer at {root}; run it again when it is quieter"
+    )
 
 
 def append(root: str, contract: Contract, day: date, files: Sequence[StagedFile]) -> int:
@@ -187,7 +191,9 @@ def append(root: str, contract: Contract, day: date, files: Sequence[StagedFile]
             _back_off()
             continue
         return DeltaTable(root).version()
-    raise ContractError(f"{contract.name} {day}: {MAX_TRIES} commits in a row met another writer at {root}; run it again when it is quieter")
+    raise ContractError(
+        f"{contract.name} {day}: {MAX_TRIES} commits in a row met another writer at {root}; run it again when it is quieter"
+    )
 
 
 def _commit(
@@ -221,7 +227,9 @@ def _version_of(root: str, receipt: dict[str, Any]) -> int:
     for commit in DeltaTable(root).history(50):
         if json.loads(commit.get("userMetadata") or "{}").get("run_id") == receipt["run_id"]:
             return commit["version"]
-    raise ContractError(f"the commit of run {receipt['run_id']} is not in the log of {root}; read it with: sluice receipts {receipt['table']}")
+    raise ContractError(
+        f"the commit of run {receipt['run_id']} is not in the log of {root}; read it with: sluice receipts {receipt['table']}"
+    )
 
 
 def _check_files(root: str, files: Sequence[StagedFile]) -> None:

@@ -53,7 +53,9 @@ def conform(frame: DataFrame, contract: Contract, rules: Sequence[Any], accounts
     staged = [*columns, *bookkeeping(list(accounts)), SPLIT]
     blank = [F.when(F.col(SPLIT) == KEPT, F.col(c)).alias(c) for c in columns]
     rows_and_reason = rows.select(*blank, *(F.col(c) for c in staged[len(columns) :]), *(["_bad"] if has_elements else []))
-    return (_with_elements(rows_and_reason, staged, accounts) if has_elements else rows_and_reason).sortWithinPartitions(SPLIT, *contract.grain)
+    return (_with_elements(rows_and_reason, staged, accounts) if has_elements else rows_and_reason).sortWithinPartitions(
+        SPLIT, *contract.grain
+    )
 
 
 def _select(frame: DataFrame, contract: Contract, accounts: Mapping[str, Account]) -> DataFrame:

@@ -101,7 +101,9 @@ def audit_staged(spark: "SparkSession", lake: str, draft: Mapping[str, Any]) -> 
     results, values = audit(rows, [*implied(contract), *suite.expectations], wanted)
     results = [*map(_named, results), *(_named(r) for r in _references(spark, lake, contract, rows, draft))]
     if values["rules_broken"]:
-        raise GateError(f"{contract.name} {draft['day']}: {values['rules_broken']} staged rows still break a row rule; the staged files were changed")
+        raise GateError(
+            f"{contract.name} {draft['day']}: {values['rules_broken']} staged rows still break a row rule; the staged files were changed"
+        )
     return Audit(
         files=tuple(files),
         rows=int(values["content_rows"]),
@@ -172,9 +174,7 @@ def _rows_that_break(contract: Contract, suite: Suite) -> Any:
     return F.count_if(broken)
 
 
-def _references(
-    spark: "SparkSession", lake: str, contract: Contract, rows: "DataFrame", draft: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+def _references(spark: "SparkSession", lake: str, contract: Contract, rows: "DataFrame", draft: Mapping[str, Any]) -> list[dict[str, Any]]:
     """For each column that references an input: every value must occur there, in the days that the build read."""
     results = []
     for column in (c for c in contract.columns if c.references):
@@ -234,7 +234,11 @@ def describe(result: Mapping[str, Any]) -> str:
     """One line for a person: name, what was seen, what was asked for, why."""
     facts, config = result["result"], result["expectation_config"]
     exception = result.get("exception_info", {}).get("exception_message")
-    seen = f"saw {facts['observed_value']}" if "observed_value" in facts else f"{facts.get('unexpected_count', '?')} of {facts.get('element_count', 'all')} break it"
+    seen = (
+        f"saw {facts['observed_value']}"
+        if "observed_value" in facts
+        else f"{facts.get('unexpected_count', '?')} of {facts.get('element_count', 'all')} break it"
+    )
     asked = {k: v for k, v in config["kwargs"].items() if k not in ("column", "column_list", "column_A", "column_B", "batch_id")}
     examples = [v for v in facts.get("partial_unexpected_list", []) if v is not None][:MAX_SHOWN]
     parts = [exception or seen, f"asked {json.dumps(asked, default=str)}" if asked else "", f"such as {examples}" if examples else ""]
@@ -250,7 +254,10 @@ def balance(contract: Contract, day: date, left: Sequence[Mapping[str, Any]], fa
         accounts.append({**side, "fates": ends, "difference": side["in"] - sum(ends.values())})
     wrong = [a for a in accounts if a["difference"]]
     if wrong:
-        lines = [f"  {a['account']} of {a['input']}: {a['in']} in, {sum(a['fates'].values())} accounted for {a['fates']}, difference {a['difference']}" for a in wrong]
+        lines = [
+            f"  {a['account']} of {a['input']}: {a['in']} in, {sum(a['fates'].values())} accounted for {a['fates']}, difference {a['difference']}"
+            for a in wrong
+        ]
         raise GateError(
             f"{contract.name} {day}: the books do not balance, nothing is published:\n" + "\n".join(lines) + "\n"
             f"The build in jobs/{contract.name}.py loses or repeats rows (or the source does); the staged day is kept."
@@ -316,7 +323,9 @@ def _publish_quarantine(
     root, folder = table_root(lake, target), draft["folder"]
     rows = _quarantine_rows(spark, _split_files(table_root(lake, contract), f"{folder}/split=quarantined"))
     columns = {"run_id": F.lit(draft["run_id"]), "rule": "rule", "key": "key", "element": "element", "row": "row", "reason": "reason"}
-    staged = rows.select(*((F.col(c) if isinstance(c, str) else c).cast(StringType() if n != "element" else "int").alias(n) for n, c in columns.items()))
+    staged = rows.select(
+        *((F.col(c) if isinstance(c, str) else c).cast(StringType() if n != "element" else "int").alias(n) for n, c in columns.items())
+    )
     staged.write.mode("overwrite").parquet(spark_address(f"{root}/{folder}"))
     return append(root, target, day, staged_files(root, target, folder))
 

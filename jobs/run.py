@@ -53,7 +53,13 @@ class Outcome:
     receipt: dict[str, Any]
 
     def as_json(self) -> dict[str, Any]:
-        return {"table": self.table, "day": self.day.isoformat(), "status": self.status, "reasons": list(self.reasons), "receipt": self.receipt}
+        return {
+            "table": self.table,
+            "day": self.day.isoformat(),
+            "status": self.status,
+            "reasons": list(self.reasons),
+            "receipt": self.receipt,
+        }
 
 
 def facts_now(contract: Contract, module: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,7 +106,9 @@ def build_day(
             return _build_once(spark, lake, contract, build, day, force, options)
         except LostRaceError as lost:
             log.info("%s; looking again", lost)
-    raise ContractError(f"{contract.name} {day}: {MAX_RACES} other runs published this day while it was built; stop the others, then run it again")
+    raise ContractError(
+        f"{contract.name} {day}: {MAX_RACES} other runs published this day while it was built; stop the others, then run it again"
+    )
 
 
 def _build_once(
@@ -202,7 +210,9 @@ def arg_parser(doc: str | None = None) -> argparse.ArgumentParser:
     """The options that every job file takes; a job adds its own."""
     parser = argparse.ArgumentParser(description=doc, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--day", required=True, type=day_argument, help="day to build, UTC, as 2026-01-05")
-    parser.add_argument("--lake", default=os.environ.get("SLUICE_LAKE", "./lake"), help="root of all tables (default: SLUICE_LAKE or ./lake)")
+    parser.add_argument(
+        "--lake", default=os.environ.get("SLUICE_LAKE", "./lake"), help="root of all tables (default: SLUICE_LAKE or ./lake)"
+    )
     parser.add_argument("--force", action="store_true", help="build again though up to date, and compare")
     parser.add_argument("--json", action="store_true", help="print the outcome as one JSON document")
     return parser
@@ -231,6 +241,8 @@ def guarded(work: Callable[[], None]) -> int:
     except UsageError as error:
         print(f"wrong use: {error}", file=sys.stderr)
         return USAGE
+    except BrokenPipeError:  # whoever read our output has seen enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     except (ContractError, NotPublishedError, SetupError, OSError) as error:
         print(f"failed: {error}", file=sys.stderr)
         return FAILED

@@ -86,7 +86,9 @@ def java_binary() -> str:
     home = os.environ.get("JAVA_HOME")
     found = str(Path(home) / "bin" / "java") if home else shutil.which("java")
     if not found or not Path(found).exists():
-        raise SetupError(f"no Java {MIN_JAVA} or newer; install it: apt-get install openjdk-17-jre-headless (macOS: brew install openjdk@17)")
+        raise SetupError(
+            f"no Java {MIN_JAVA} or newer; install it: apt-get install openjdk-17-jre-headless (macOS: brew install openjdk@17)"
+        )
     return found
 
 

@@ -188,10 +188,14 @@ def check_lake(lake: str | os.PathLike[str], must_exist: bool) -> None:
         return
     if not os.path.isdir(address):
         if must_exist:
-            raise ContractError(f"no lake at {address}; name it with --lake or SLUICE_LAKE, or fill one: sluice ingest simulator --lake {address}")
+            raise ContractError(
+                f"no lake at {address}; name it with --lake or SLUICE_LAKE, or fill one: sluice ingest simulator --lake {address}"
+            )
         parent = next(p for p in _parents(address) if os.path.exists(p))
         if not (os.path.isdir(parent) and os.access(parent, os.W_OK | os.X_OK)):
-            raise ContractError(f"cannot make a lake at {address}: {parent} is not a folder that may be written; choose another with --lake")
+            raise ContractError(
+                f"cannot make a lake at {address}: {parent} is not a folder that may be written; choose another with --lake"
+            )
     elif not os.access(address, os.W_OK | os.X_OK):
         raise ContractError(f"the lake at {address} may not be written; change its permissions, or choose another with --lake")
 

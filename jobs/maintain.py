@@ -1,0 +1,141 @@
+"""Removes what no reader can see any more: files of runs that died, scratch folders, files that newer publishes replaced."""
+
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from deltalake import DeltaTable
+
+from jobs.storage import lake_address, open_table, table_root
+from schemas.contract import Contract, ContractError, load, load_all, quarantine_of
+
+GRACE = timedelta(hours=24)  # of a run that cannot be asked whether it lives: it ran on another host
+
+
+def maintain(lake: str, retention: timedelta, *, dry_run: bool = False) -> Iterator[dict[str, Any]]:
+    """Clean every table of a local lake; yields one fact for each thing removed (or to be removed, when `dry_run`).
+
+    Files of versions younger than `retention` stay. A staged day that its gate refused stays until the day is published or `retention`
+    is over. Raises ContractError for a lake on an object store: its own life-cycle rules and vacuum do this there.
+    """
+    address = lake_address(lake)
+    if "://" in address:
+        raise ContractError(f"maintain cleans lakes on a file system; {address} is an object store")
+    for contract in load_all():
+        for each in (contract, quarantine_of(contract)):
+            root = Path(table_root(address, each))
+            if root.is_dir():
+                yield from _dead_runs(root, each, retention, dry_run)
+                yield from _vacuum(root, each, retention, dry_run)
+    for scratch in Path(address, "_scratch").glob("*"):
+        if _age(scratch) > GRACE.total_seconds() or not _is_used(scratch):
+            yield _remove(scratch, "scratch of a run that ended", dry_run)
+
+
+def _dead_runs(root: Path, contract: Contract, retention: timedelta, dry_run: bool) -> Iterator[dict[str, Any]]:
+    """Folders of runs whose files no version names."""
+    named = _named_files(root)
+    for run in sorted(root.glob("day=*/b=*")):
+        files = [f for f in run.rglob("*") if f.is_file()]
+        unnamed = [f for f in files if str(f.relative_to(root)) not in named]
+        if not unnamed or _may_live(run, retention):
+            continue
+        if len(unnamed) == len(files):
+            yield _remove(run, f"run of {contract.name} that published nothing", dry_run)
+        else:
+            yield from (_remove(f, f"leftover of a published run of {contract.name}", dry_run) for f in unnamed)
+
+
+def _named_files(root: Path) -> set[str]:
+    """Files that the log names in any version that it still holds, the removed ones included."""
+    named: set[str] = set()
+    if not DeltaTable.is_deltatable(str(root)):
+        return named
+    table = DeltaTable(str(root))
+    named |= {os.path.relpath(uri, root) for uri in table.file_uris()}
+    for log in (root / "_delta_log").glob("*.json"):
+        for line in log.read_text().splitlines():
+            action = json.loads(line)
+            for kind in ("add", "remove"):
+                if kind in action:
+                    named.add(unquote(action[kind]["path"]))
+    return named
+
+
+def _may_live(run: Path, retention: timedelta) -> bool:
+    """Whether the run may still be at work, or is kept for a person to look at."""
+    draft = run / "_staged.json"
+    if not draft.exists():
+        return _age(run) < GRACE.total_seconds() and _is_quarantine_of_live_run(run)
+    facts = json.loads(draft.read_text())
+    is_here = facts["host"] == socket.gethostname()
+    if is_here and _is_alive(facts["pid"], facts["started_at"]):
+        return True
+    if not is_here and _age(run) < GRACE.total_seconds():
+        return True
+    return "build_s" in facts and _age(run) < retention.total_seconds() and not _was_published_since(run, facts)
+
+
+def _is_quarantine_of_live_run(run: Path) -> bool:
+    """Staged quarantine has no draft of its own: its run's draft lies with the table's."""
+    table = run.parents[2].name.removesuffix("_quarantine")
+    return (run.parents[3] / table / run.parents[1].name / run.parent.name / run.name / "_staged.json").exists()
+
+
+def _was_published_since(run: Path, facts: dict[str, Any]) -> bool:
+    lake = str(run.parents[3])
+    return open_table(lake, load(facts["table"])).publishes(date.fromisoformat(facts["day"])) > facts["seen"]
+
+
+def _is_alive(pid: int, started_at: str) -> bool:
+    """Whether the process that wrote the draft still runs; a younger process may have got its number."""
+    stat = Path(f"/proc/{pid}/stat")
+    if not Path("/proc").is_dir():
+        return _exists(pid)
+    if not stat.exists():
+        return False
+    ticks = int(stat.read_text().rsplit(")", 1)[1].split()[19])
+    boot = next(int(line.split()[1]) for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime"))
+    return boot + ticks / os.sysconf("SC_CLK_TCK") <= datetime.fromisoformat(started_at).timestamp() + 2
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _is_used(folder: Path) -> bool:
+    """Written to in the last hour."""
+    return any(_age(f) < 3600 for f in [folder, *folder.rglob("*")])
+
+
+def _age(path: Path) -> float:
+    return time.time() - path.stat().st_mtime if path.exists() else 0.0
+
+
+def _remove(path: Path, why: str, dry_run: bool) -> dict[str, Any]:
+    size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) if path.is_dir() else path.stat().st_size
+    if not dry_run:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return {"path": str(path), "bytes": size, "why": why}
+
+
+def _vacuum(root: Path, contract: Contract, retention: timedelta, dry_run: bool) -> Iterator[dict[str, Any]]:
+    """Files that a newer publish replaced longer than `retention` ago."""
+    if not DeltaTable.is_deltatable(str(root)):
+        return
+    hours = int(retention.total_seconds() // 3600)
+    gone = DeltaTable(str(root)).vacuum(retention_hours=hours, dry_run=dry_run, enforce_retention_duration=False)
+    yield from ({"path": f"{root}/{path}", "bytes": None, "why": f"replaced in {contract.name}"} for path in gone)

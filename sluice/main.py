@@ -1,0 +1,363 @@
+"""The command `sluice`. Each command imports what it needs when it runs, so that `sluice --help` answers at once.
+
+Facts go to standard output (with --json one document and nothing else), progress and messages to standard error.
+Exit codes: 0 done or up to date, 1 failed, 2 wrong use, 3 refused by a gate or by the books.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from datetime import date
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="sluice",
+    add_completion=False,
+    no_args_is_help=False,
+    rich_markup_mode=None,
+    help="E-commerce logs into training tables that can be trusted.\n\nExit codes: 0 done or up to date, 1 failed, 2 wrong use, "
+    "3 refused by a gate or by the books.",
+)
+
+Lake = Annotated[
+    str, typer.Option("--lake", envvar="SLUICE_LAKE", help="Root of all tables: a folder, or an address such as s3://bucket/lake.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else there.")]
+Day = Annotated[str, typer.Option("--day", help="A UTC day, as 2026-01-05.")]
+MaybeDay = Annotated[str | None, typer.Option("--day", help="A UTC day, as 2026-01-05.")]
+Days = Annotated[str, typer.Option("--days", help="First and last day, both included, as 2026-01-01..2026-01-10.")]
+MaybeDays = Annotated[str | None, typer.Option("--days", help="First and last day, both included, as 2026-01-01..2026-01-10.")]
+Master = Annotated[str | None, typer.Option("--master", help="Spark master, as spark://host:7077. Default: all cores of this machine.")]
+Conf = Annotated[list[str] | None, typer.Option("--conf", help="A Spark setting, as spark.driver.memory=8g; may be given again.")]
+Table = Annotated[str, typer.Argument(help="Name of a table; `sluice tables` lists them.")]
+LAKE = "./lake"
+
+FIRST_STEPS = """Sluice turns e-commerce logs into training tables that can be trusted.
+
+  sluice demo                                   ten days of a simulated shop, built and shown (2 minutes)
+  sluice doctor                                 is everything here that it needs?
+  sluice tables                                 what it builds, and from what
+  sluice ingest files --from LOGS --lake L      your own logs through the gates
+  sluice backfill entire_space --days A..B --with-upstream --lake L
+                                                samples with labels from them
+  sluice --help                                 all commands; `sluice COMMAND --help` shows an example of each
+"""
+
+
+@app.callback(invoke_without_command=True)
+def first_steps(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(FIRST_STEPS, nl=False)
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    app()
+
+
+def _do(work: Callable[[], None]) -> None:
+    """Run a command's work; errors become one message and an exit code."""
+    from jobs.run import guarded
+
+    code = guarded(work)
+    sys.stdout.flush()
+    raise typer.Exit(code)
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no day, write it as 2026-01-05", param_hint="--day") from None
+
+
+def _days(text: str) -> tuple[date, date]:
+    from schemas.contract import parse_days
+
+    try:
+        return parse_days(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--days") from None
+
+
+def _contract(table: str) -> Any:
+    from schemas.contract import ContractError, load
+
+    try:
+        return load(table)
+    except ContractError as error:
+        raise typer.BadParameter(str(error), param_hint="TABLE") from None
+
+
+def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
+    pairs = {}
+    for text in texts or []:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint=option)
+        pairs[name] = value
+    return pairs
+
+
+def _spark(master: str | None, conf: list[str] | None) -> Any:
+    from jobs.session import session
+
+    return session("sluice", master, _pairs(conf, "--conf"))
+
+
+def _print_json(document: Any) -> None:
+    print(json.dumps(document, indent=1, default=str))
+
+
+@app.command()
+def tables(as_json: Json = False, lake: Lake = LAKE) -> None:
+    """Every table: grain, inputs, and the days that the lake holds.
+
+    Example: sluice tables --lake ./lake
+    """
+    from sluice import screens
+
+    _do(lambda: screens.tables(lake, as_json))
+
+
+@app.command()
+def contract(
+    table: Table,
+    odcs: Annotated[bool, typer.Option("--odcs", help="As an Open Data Contract Standard document (YAML).")] = False,
+    as_json: Json = False,
+) -> None:
+    """What a table promises: columns, meaning, inputs, books.
+
+    Example: sluice contract entire_space --odcs > entire_space.odcs.yaml
+    """
+    from sluice import screens
+
+    found = _contract(table)
+    _do(lambda: screens.contract(found, odcs, as_json))
+
+
+@app.command()
+def doctor(
+    lake: Lake = LAKE,
+    as_json: Json = False,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Fetch Delta's jars if they are not there.")] = False,
+) -> None:
+    """Is everything here: Java, Delta's jars, a lake that can be written, versions. Says what to do about each fault.
+
+    Example: sluice doctor --fetch
+    """
+    from sluice import doctor as checks
+
+    _do(lambda: checks.report(lake, as_json, fetch))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def ingest(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(help="simulator, files, trivago or jd; `sluice ingest SOURCE --help-source` lists its options.")],
+    path: Annotated[str | None, typer.Option("--from", help="Folder or file that the source reads.")] = None,
+    days: MaybeDays = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--set", help="An option of the source, as users=200; --users 200 does the same.")
+    ] = None,
+    rename: Annotated[
+        list[str] | None, typer.Option("--rename", help="files: a column's name in your logs, as uid=user_id; may be given again.")
+    ] = None,
+    help_source: Annotated[
+        bool, typer.Option("--help-source", help="Say what the source reads, derives and lacks, and its options.")
+    ] = False,
+    lake: Lake = LAKE,
+    as_json: Json = False,
+    master: Master = None,
+    conf: Conf = None,
+) -> None:
+    """Raw logs through their gates into items, requests and events. Ingesting a day again replaces it.
+
+    Example: sluice ingest simulator --days 2026-01-01..2026-01-10 --users 200 --lake ./lake
+    """
+    from sluice import work
+
+    options = _pairs(option, "--set") | _extra_options(context.args) | ({"rename": ",".join(rename)} if rename else {})
+    span = _days(days) if days else None
+    if help_source:
+        _do(lambda: work.describe_source(source))
+    _do(lambda: work.ingest(_opener(master, conf), lake, source, path, span, options, as_json))
+
+
+def _extra_options(arguments: list[str]) -> dict[str, str]:
+    """`--users 200`, `--users=200` and `--start-day D` as options of a source."""
+    options: dict[str, str] = {}
+    rest = list(arguments)
+    while rest:
+        name, equals, value = rest.pop(0).partition("=")
+        if not name.startswith("--") or (not equals and not rest):
+            raise typer.BadParameter(f"{name!r} is neither an option of this command nor one of the source with its value")
+        options[name[2:].replace("-", "_")] = value if equals else rest.pop(0)
+    return options
+
+
+def _opener(master: str | None, conf: list[str] | None) -> Callable[[], Any]:
+    """Opens the Spark session when it is first needed: wrong use is told before that."""
+    _pairs(conf, "--conf")
+    return lambda: _spark(master, conf)
+
+
+@app.command()
+def run(
+    table: Table,
+    day: Day,
+    force: Annotated[bool, typer.Option("--force", help="Build again though up to date, and compare the content.")] = False,
+    lake: Lake = LAKE,
+    as_json: Json = False,
+    master: Master = None,
+    conf: Conf = None,
+) -> None:
+    """Build one day of one table through its gate, or find it up to date.
+
+    Example: sluice run attributions --day 2026-01-05
+    """
+    from sluice import work
+
+    found, of_day = _contract(table), _day(day)
+    _do(lambda: work.run(_opener(master, conf), lake, found, of_day, force, as_json))
+
+
+@app.command()
+def backfill(
+    table: Table,
+    days: Days,
+    with_upstream: Annotated[bool, typer.Option("--with-upstream", help="Build the tables that it is made of along with it.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    lake: Lake = LAKE,
+    as_json: Json = False,
+    master: Master = None,
+    conf: Conf = None,
+) -> None:
+    """Print what would run and why, then run it; what is up to date is left alone, so a stopped backfill resumes.
+
+    Example: sluice backfill entire_space --days 2026-01-01..2026-01-10 --with-upstream
+    """
+    from sluice import work
+
+    found, span = _contract(table), _days(days)
+    _do(lambda: work.backfill(_opener(master, conf), lake, found, span, with_upstream, dry_run, as_json))
+
+
+@app.command()
+def gate(
+    table: Table,
+    day: Day,
+    accept: Annotated[
+        list[str] | None, typer.Option("--accept", help="A failed expectation to overrule, by its name; needs --because.")
+    ] = None,
+    because: Annotated[str, typer.Option("--because", help="Why; recorded in the receipt.")] = "",
+    lake: Lake = LAKE,
+    as_json: Json = False,
+    master: Master = None,
+    conf: Conf = None,
+) -> None:
+    """Audit the staged day that a gate refused again, and publish it if it passes now or its faults are accepted.
+
+    Example: sluice gate events --day 2026-01-05 --accept "expect_table_row_count_to_be_between()" --because "the shop was closed"
+    """
+    from sluice import work
+
+    found, of_day = _contract(table), _day(day)
+    if bool(accept) != bool(because.strip()):
+        raise typer.BadParameter("--accept and --because belong together: the receipt records who waved what through, and why")
+    _do(lambda: work.gate(_opener(master, conf), lake, found, of_day, {name: because for name in accept or []}, as_json))
+
+
+@app.command()
+def receipts(table: Table, day: MaybeDay = None, lake: Lake = LAKE, as_json: Json = False) -> None:
+    """What each published day is made of: rows, content hash, inputs, gate results, cost.
+
+    Example: sluice receipts entire_space --day 2026-01-05 --json
+    """
+    from sluice import screens
+
+    found, of_day = _contract(table), _day(day) if day else None
+    _do(lambda: screens.receipts(lake, found, of_day, as_json))
+
+
+@app.command()
+def books(table: Table, day: Day, lake: Lake = LAKE, as_json: Json = False) -> None:
+    """Where every row of the inputs went: accounts with fates and difference.
+
+    Example: sluice books entire_space --day 2026-01-05
+    """
+    from sluice import screens
+
+    found, of_day = _contract(table), _day(day)
+    _do(lambda: screens.books(lake, found, of_day, as_json))
+
+
+@app.command()
+def quarantine(
+    table: Table,
+    day: Day,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Most rows to show.")] = 20,
+    lake: Lake = LAKE,
+    as_json: Json = False,
+) -> None:
+    """The rows and list elements that a gate took out, with the reason.
+
+    Example: sluice quarantine events --day 2026-01-05 --limit 5
+    """
+    from sluice import screens
+
+    found, of_day = _contract(table), _day(day)
+    _do(lambda: screens.quarantine(lake, found, of_day, limit, as_json))
+
+
+@app.command()
+def stages(day: Day, lake: Lake = LAKE, as_json: Json = False) -> None:
+    """What each step of ES3 adds to exposed-only samples, beside the paper's figures, and what grouping by request saves.
+
+    Example: sluice stages --day 2026-01-05
+    """
+    from sluice import stages as table
+
+    of_day = _day(day)
+    _do(lambda: table.report(lake, of_day, as_json))
+
+
+@app.command()
+def maintain(
+    retention_days: Annotated[int, typer.Option("--retention-days", min=1, help="Keep what was replaced, or refused, for so long.")] = 7,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed and stop.")] = False,
+    lake: Lake = LAKE,
+    as_json: Json = False,
+) -> None:
+    """Remove leftovers of runs that died, and files that newer publishes replaced.
+
+    Example: sluice maintain --dry-run
+    """
+    from sluice import work
+
+    _do(lambda: work.maintain(lake, retention_days, dry_run, as_json))
+
+
+@app.command()
+def demo(
+    lake: Annotated[str | None, typer.Option("--lake", help="Where to build it; default: ./demo-lake.")] = None,
+    users: Annotated[int, typer.Option("--users", min=20, help="Size of the simulated shop.")] = 150,
+    as_json: Json = False,
+    master: Master = None,
+    conf: Conf = None,
+) -> None:
+    """Ten days of a simulated shop, from raw logs to labelled samples, ending in one screen.
+
+    Example: sluice demo --lake /tmp/demo-lake
+    """
+    from sluice import demo as show
+
+    target = lake or os.environ.get("SLUICE_DEMO_LAKE", "./demo-lake")
+    _do(lambda: show.run(_opener(master, conf), target, users, as_json))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Commands that change a lake: ingest, run, backfill, gate, maintain."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import date, timedelta
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from jobs.gate import admit, audit_staged, describe, failed
+from jobs.ingest import ingest as ingest_source
+from jobs.ingest import source
+from jobs.maintain import maintain as clean
+from jobs.plan import Step, job_build, plan, run_plan
+from jobs.run import Outcome, UsageError, build_day, remove_leftovers, sentence
+from jobs.storage import NotPublishedError, check_lake, filesystem, how_to_publish, lake_address, table_root
+from schemas.contract import Contract
+
+Spark = Callable[[], Any]
+MOST_LISTED = 30
+
+
+def progress(total: int | None) -> Progress:
+    """A progress bar on standard error: a moving line on a terminal, nothing in a log."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+
+
+def watched(outcomes: Iterable[Outcome], total: int | None) -> Iterator[Outcome]:
+    """Outcomes as they come, with a bar that names the last one."""
+    with progress(total) as bar:
+        task = bar.add_task("starting Spark", total=total)
+        for outcome in outcomes:
+            bar.update(task, advance=1, description=f"{outcome.table} {outcome.day}")
+            yield outcome
+
+
+def _report(outcomes: Iterable[Outcome], total: int | None, as_json: bool) -> None:
+    done = []
+    for outcome in watched(outcomes, total):
+        done.append(outcome)
+        if not as_json:
+            print(sentence(outcome), flush=True)
+    if as_json:
+        print(json.dumps([o.as_json() for o in done], indent=1, default=str))
+
+
+def describe_source(name: str) -> None:
+    module = source(name)
+    print(module.__doc__.strip() + "\n\nOptions:")
+    for option, meaning in module.OPTIONS.items():
+        print(f"  --{option.replace('_', '-')}  {meaning}")
+
+
+def ingest(
+    spark: Spark, lake: str, name: str, path: str | None, days: tuple[date, date] | None, options: Mapping[str, str], as_json: bool
+) -> None:
+    source(name)
+    check_lake(lake, must_exist=False)
+    _report(_begin(spark, lambda session: ingest_source(session, lake, name, path, days, options)), None, as_json)
+
+
+def _begin(spark: Spark, work: Callable[[Any], Iterable[Outcome]]) -> Iterator[Outcome]:
+    """Open the session inside the progress bar, which then says what is waited for."""
+    yield from work(spark())
+
+
+def run(spark: Spark, lake: str, contract: Contract, day: date, force: bool, as_json: bool) -> None:
+    if contract.is_raw:
+        raise UsageError(f"{contract.name} is a raw table, a source writes it: {how_to_publish(contract, day)}")
+    check_lake(lake, must_exist=True)
+    address, build = lake_address(lake), job_build(contract.name)
+    outcome = build_day(spark(), address, contract, build, day, force=force)
+    print(json.dumps(outcome.as_json(), indent=1, default=str) if as_json else sentence(outcome))
+
+
+def backfill(
+    spark: Spark, lake: str, contract: Contract, days: tuple[date, date], with_upstream: bool, dry_run: bool, as_json: bool
+) -> None:
+    check_lake(lake, must_exist=True)
+    address = lake_address(lake)
+    steps = plan(address, contract.name, *days, with_upstream=with_upstream)
+    todo = [s for s in steps if s.reasons]
+    if not as_json or not dry_run:
+        _print_plan(steps, file=sys.stderr if as_json else sys.stdout)
+    if dry_run:
+        if as_json:
+            print(json.dumps([s.as_json() for s in steps], indent=1))
+        return
+    outcomes = _begin(spark, lambda session: run_plan(session, address, steps)) if todo else iter(())
+    _report(outcomes, len(todo), as_json)
+
+
+def _print_plan(steps: list[Step], file: Any) -> None:
+    todo = [s for s in steps if s.reasons]
+    if not todo:
+        print(f"up to date: {len(steps)} table-days, nothing to build", file=file)
+        return
+    shown = Table(title=f"{len(todo)} of {len(steps)} table-days to build, in this order", title_justify="left", box=None)
+    for column in ("", "table", "day", "why"):
+        shown.add_column(column, overflow="fold")
+    for number, step in enumerate(todo[:MOST_LISTED], start=1):
+        shown.add_row(str(number), step.table, str(step.day), "; ".join(step.reasons))
+    console = Console(file=file, width=None if file.isatty() else 160)
+    console.print(shown)
+    if len(todo) > MOST_LISTED:
+        console.print(f"... and {len(todo) - MOST_LISTED} more (--dry-run --json lists all)")
+
+
+def staged_draft(lake: str, contract: Contract, day: date) -> dict[str, Any] | None:
+    """The newest staged run of a day that was not published."""
+    from pyarrow.fs import FileSelector
+
+    fs, path = filesystem(f"{table_root(lake, contract)}/day={day}")
+    infos = fs.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
+    drafts = []
+    for info in (i for i in infos if i.base_name == "_staged.json"):
+        with fs.open_input_stream(info.path) as stream:
+            drafts.append(json.loads(stream.read()))
+    finished = [d for d in drafts if "build_s" in d]
+    return max(finished, key=lambda d: d["started_at"], default=None)
+
+
+def gate(spark: Spark, lake: str, contract: Contract, day: date, accept: Mapping[str, str], as_json: bool) -> None:
+    check_lake(lake, must_exist=True)
+    address = lake_address(lake)
+    draft = staged_draft(address, contract, day)
+    if draft is None:
+        raise NotPublishedError(
+            f"{contract.name} {day}: no staged day waits for a decision; sluice receipts {contract.name} --day {day} shows what is published"
+        )
+    session = spark()
+    seen = audit_staged(session, address, draft)
+    unknown = [name for name in accept if name not in failed(seen.results, "critical")]
+    if unknown:
+        raise UsageError(f"{', '.join(unknown)} did not fail; failed: {', '.join(failed(seen.results, 'critical')) or 'none'}")
+    if not as_json:
+        for result in seen.results:
+            if not result["success"]:
+                print(f"{result['expectation_config']['meta'].get('severity', 'critical')}: {describe(result)}")
+    receipt = admit(session, address, draft, accept)
+    remove_leftovers(table_root(address, contract), draft["folder"], all_of_it=False)
+    print(
+        json.dumps(receipt, indent=1)
+        if as_json
+        else f"{contract.name} {day}: published as version {receipt['version']}, {receipt['rows']} rows"
+    )
+
+
+def maintain(lake: str, retention_days: int, dry_run: bool, as_json: bool) -> None:
+    check_lake(lake, must_exist=True)
+    removed = list(clean(lake, timedelta(days=retention_days), dry_run=dry_run))
+    if as_json:
+        print(json.dumps(removed, indent=1))
+        return
+    for fact in removed:
+        print(f"{'would remove' if dry_run else 'removed'} {fact['path']} ({fact['why']})")
+    print(f"{len(removed)} leftovers {'to remove' if dry_run else 'removed'}")
