@@ -1,0 +1,164 @@
+"""A simulated shop: requests, events and items with planted truth, of any size, the same for the same options.
+
+Stands in for logs that cannot be had: full candidate lists in three domains, with positions, propensities and cross-domain behaviour.
+Lacks nothing of the contracts. Nothing is quarantined; an event that arrives twice on one day is `duplicate` the second time.
+
+What is planted (rates: `jobs.sources.shop.Shop`; kernels: `jobs.sources.shop`):
+- Users have a taste, a budget, favourite leaf categories; items a hidden quality and taste, a title made of facets. Queries are made of the
+  same words, Zipf from head to tail; of the rarer half a quarter demands all its words and finds few items.
+- A search recalls 50 items by words, ranks 40 by estimated utility and shows 7 to 13; one place goes to a ranked item past the cut, drawn
+  evenly, so `propensity` is known: 1 for the others shown, 1 / (number past the cut + 1) for the rest of the ranked, 0 for the unranked.
+- p_click = bias(domain, position) * preference. A list brings a fixed number of clicks on average, shared by bias * exp(utility). The domains
+  differ in bias, in what counts (words, taste, quality) and in how much the price does; why, stands at `Shop.domains`.
+- Users come back in rec and shop to an item of an earlier search, shown or nearly shown; else feeds leave out what was just searched.
+- A tenth of what real logs suffer: 1 % of events late by one to three days, redeliveries, double clicks, lost request ids, bots, a hot user
+  (the first), a hot item (the first), items off shelf still listed, an item twice in one list. Prices change at midnight, but a day's snapshot
+  can be read from 01:00-02:00 on only.
+- What arrives after the last day is not in the log. Nothing happened before the first.
+
+Rates, from UniScale's table of multipliers with R searches, S = 10 R exposures, C = 0.05 S = 0.5 R native clicks:
+
+| stage | requests | samples | click positives | planted, per search request |
+| --- | --- | --- | --- | --- |
+| exposed only | R | S | C | 10 exposures, 0.5 clicks |
+| unexposed | R | 3 S | C | 40 ranked: at least 26 left of which 2 per exposure are drawn |
+| attribution | R | 3 S | 2 C | 0.5 = 0.345 clicks on exposed + 0.1875 * 2/3 (drawn) on unexposed + 0.02 + 0.015 * 2/3 pays on either |
+| searchification | 2 R | 5 S | 4 C | 1.0 clicks outside search that nothing credits, each with 19 negatives of its leaf category |
+
+Uncredited: 0.1875 / 3 on unexposed items that are not drawn + 0.05 after more than a day + 1.0 per list of rec or shop on items not sought. Those
+lists are 0.345 + 0.1875 + 0.05 + 0.05 of users who come back and 0.30 of others, so 0.93; together 1.04, of which 2 % lost their request and
+1 % arrive late and are left out: 1.01. Bots and chance meetings of unrelated clicks with a list move each figure by a few per cent.
+Source: UniScale (arXiv 2603.24226), ES3; the mechanisms are our choice.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from datetime import date
+from typing import TYPE_CHECKING
+
+from jobs.sources import RawTable, SourceError
+from jobs.sources.shop import Plan
+from schemas.contract import load
+from schemas.derive import spark_schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import DataFrame, SparkSession
+
+OPTIONS = {
+    "seed": "whole number; another seed is another shop (7)",
+    "users": "number of users; rows grow with it (200)",
+    "items": "number of items, at least 400; a leaf category holds about 250 (5000)",
+    "searches_per_user_day": "mean search requests of a user and day; all other behaviour is in proportion (3)",
+    "truth": "absent or empty folder that gets the planted truth as parquet: events/ and candidates/; jobs never read it (not written)",
+    "scratch": "absent or empty folder, seen by all Spark workers, for the generated rows; keep it until they are read (a temporary one)",
+    "partitions": "Spark tasks that generate; rows do not depend on it (four per core)",
+}
+TABLES = ("items", "requests", "events")
+_TYPES: dict[str, Callable[[str], object]] = {"seed": int, "users": int, "items": int, "searches_per_user_day": float, "partitions": int}
+_LEAST = {"seed": 0, "users": 1, "items": 400, "searches_per_user_day": 0.001, "partitions": 1}
+
+
+def read(spark: "SparkSession", path: str | None, days: tuple[date, date] | None, **options: str) -> dict[str, RawTable]:
+    """items, requests and events of the days (both ends included), generated once into the scratch folder by one Spark job.
+
+    Columns: those of the contracts, then _fate, _rule, _reason, _raw, _line (null: there are no source lines), _num_lines.
+    `lines` is what the workers say they wrote, not what the frames read.
+    Raises: SourceError for a path, missing days, unknown or unusable options, folders that are not empty.
+    """
+    plan, partitions = _plan(path, days, options)
+    folders = _folders(options)
+    written = _generate(spark, plan, folders, partitions)
+    return {table: RawTable(_frame(spark, table, f"{folders['scratch']}/{table}"), written[table]) for table in TABLES}
+
+
+def _plan(path: str | None, days: tuple[date, date] | None, options: dict[str, str]) -> tuple[Plan, int | None]:
+    problems = [f"path {path!r} is given, but the simulator reads nothing; leave it out"] if path is not None else []
+    problems += [f"option {name!r} is unknown; there are {', '.join(OPTIONS)}" for name in sorted(set(options) - set(OPTIONS))]
+    if days is None or days[0] > days[1]:
+        problems.append(f"days are {days}; give the first and the last day to simulate, in this order")
+    values = {}
+    for name, kind in _TYPES.items():
+        if name in options:
+            try:
+                values[name] = kind(options[name])
+            except ValueError:
+                values[name] = -1
+            if not _LEAST[name] <= values[name] < 1e9:
+                problems.append(f"option {name} is {options[name]!r}, must be a number of at least {_LEAST[name]}: {OPTIONS[name]}")
+    if problems:
+        raise SourceError("simulator: " + "; ".join(problems))
+    partitions = values.pop("partitions", None)
+    return Plan(first=days[0], num_days=(days[1] - days[0]).days + 1, **values), partitions
+
+
+def _folders(options: dict[str, str]) -> dict[str, str]:
+    """Absolute folders by role, empty; a temporary scratch folder goes when the process ends."""
+    folders = {role: os.path.abspath(options[role]) for role in ("scratch", "truth") if role in options}
+    full = [f"{role} {folder} is not empty; name another or empty it" for role, folder in folders.items() if os.path.exists(folder) and os.listdir(folder)]
+    if full:
+        raise SourceError("simulator: " + "; ".join(full))
+    if "scratch" not in folders:
+        folders["scratch"] = tempfile.mkdtemp(prefix="sluice-shop-")
+        atexit.register(shutil.rmtree, folders["scratch"], ignore_errors=True)
+    return folders
+
+
+def _generate(spark: "SparkSession", plan: Plan, folders: dict[str, str], partitions: int | None) -> dict[str, int]:
+    """Rows written by table. Work is numbered: chunks of users, then days of items; workers write parquet and return counts only."""
+    from pyspark.sql import functions as F
+
+    work = plan.num_chunks + plan.num_days
+    targets = {table: f"{folders['scratch']}/{table}" for table in TABLES}
+    targets |= {f"truth_{table}": f"{folders['truth']}/{table}" for table in ("events", "candidates") if "truth" in folders}
+    for folder in targets.values():
+        os.makedirs(folder, exist_ok=True)
+    numbers = spark.range(0, work, 1, min(work, partitions or 4 * spark.sparkContext.defaultParallelism))
+    # parquet from the worker: rows that went through the JVM to be written took several times as long; no built-in makes such rows
+    counts = numbers.mapInArrow(lambda batches: _write(plan, targets, batches), "name string, num_rows bigint")
+    totals = counts.groupBy("name").agg(F.sum("num_rows").alias("num_rows")).collect()
+    return dict.fromkeys(targets, 0) | {row["name"]: row["num_rows"] for row in totals}
+
+
+def _write(plan: Plan, targets: dict[str, str], batches: Iterable["pa.RecordBatch"]) -> Iterator["pa.RecordBatch"]:
+    """Counts of rows written for the numbers in `batches`, one file per task and table, a row group per number."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from pyspark import TaskContext
+
+    counts = dict.fromkeys(targets, 0)
+    name = f"part-{TaskContext.get().partitionId():05d}.parquet"  # a task that is tried again writes the same rows over its file
+    with ExitStack() as stack:
+        writers: dict[str, pq.ParquetWriter] = {}
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                for table, rows in _tables(plan, number).items():
+                    if table in targets:
+                        if table not in writers:
+                            writers[table] = stack.enter_context(pq.ParquetWriter(f"{targets[table]}/{name}", rows.schema, compression="zstd"))
+                        writers[table].write_table(rows)
+                        counts[table] += rows.num_rows
+    yield pa.RecordBatch.from_pydict({"name": list(counts), "num_rows": pa.array(counts.values(), pa.int64())})
+
+
+def _tables(plan: Plan, number: int) -> dict[str, "pa.Table"]:
+    from jobs.sources.shop.behaviour import simulate
+    from jobs.sources.shop.tables import chunk_tables, item_table
+
+    if number >= plan.num_chunks:
+        return {"items": item_table(plan, number - plan.num_chunks)}
+    return chunk_tables(plan, number, simulate(plan, number))
+
+
+def _frame(spark: "SparkSession", table: str, folder: str) -> "DataFrame":
+    from pyspark.sql import functions as F
+    from pyspark.sql.types import StringType, StructField
+
+    contract = load(table)
+    rows = spark.read.schema(spark_schema(contract).add(StructField("_fate", StringType()))).parquet(folder)
+    nulls = [F.lit(None).cast("string").alias(name) for name in ("_rule", "_reason", "_raw", "_line")]
+    return rows.select(*(column.name for column in contract.columns), "_fate", *nulls, F.lit(1).alias("_num_lines"))
