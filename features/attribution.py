@@ -6,6 +6,7 @@ Source: UniScale (arXiv 2603.24226); windows, direction in time and ties are our
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import reduce
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
@@ -65,8 +66,9 @@ def attribute(
     _check(levels)
     types = sorted({event_type for level in levels for event_type in level.windows})
     is_due = (F.col("day") == F.lit(day)) & F.col("event_type").isin(types)
-    samples = _samples(requests, _acted_on(events.where(is_due)), params)
-    timeline = _timeline(samples, events.where((F.col("day") == F.lit(day)) | F.col("event_type").isin(*types, "click")))
+    acted_on = _acted_on(events.where(is_due))
+    earlier = events.where((F.col("day") != F.lit(day)) & F.col("event_type").isin(*types, "click"))
+    timeline = _timeline(_samples(requests, acted_on, params), events.where(F.col("day") == F.lit(day)), _among(earlier, acted_on))
     return _credited(_nearest(_matched(timeline, params), day), levels, params)
 
 
@@ -90,6 +92,13 @@ def _acted_on(events: DataFrame) -> DataFrame:
     return items.select("bucket", F.when(F.size("items") <= MAX_ITEMS, F.col("items")).alias("items"))
 
 
+def _among(events: DataFrame, acted_on: DataFrame) -> DataFrame:
+    """Events of users and items that an event of the day may be about: the others can neither repeat it nor make its sample clicked."""
+    may_matter = F.col("items").isNull() | F.array_contains("items", F.col("item_id"))
+    bucketed = events.select(*EVENT_COLUMNS, "day", _bucket("user_id").alias("bucket"))
+    return bucketed.join(F.broadcast(acted_on), on=["bucket"], how="inner").where(may_matter)  # at most one row a bucket
+
+
 def _samples(requests: DataFrame, acted_on: DataFrame, params: Params) -> DataFrame:
     """Drawn samples of search requests that an event may match, one row each: a superset, as users share buckets."""
     fields = ("item_id", "stage", "is_exposed", "position")
@@ -105,7 +114,7 @@ def _samples(requests: DataFrame, acted_on: DataFrame, params: Params) -> DataFr
             F.arrays_zip(*(F.col(f"candidates.{name}") for name in fields)).alias("candidates"),
             _bucket("user_id").alias("bucket"),
         )
-        .join(F.broadcast(acted_on), "bucket", "inner")  # at most one row a bucket
+        .join(F.broadcast(acted_on), on=["bucket"], how="inner")  # at most one row a bucket
         .where(has_item)
     )
     may_match = F.filter(
@@ -128,9 +137,11 @@ def _samples(requests: DataFrame, acted_on: DataFrame, params: Params) -> DataFr
     )
 
 
-def _timeline(samples: DataFrame, events: DataFrame) -> DataFrame:
+def _timeline(samples: DataFrame, *events: DataFrame) -> DataFrame:
     """Samples and events, one below the other; `sample` is null in the rows of events and `event_id` in those of samples."""
-    return samples.unionByName(events.select(*EVENT_COLUMNS, "day"), allowMissingColumns=True).repartition("user_id", "item_id")
+    narrow = (frame.select(*EVENT_COLUMNS, "day") for frame in events)
+    rows = reduce(lambda above, below: above.unionByName(below, allowMissingColumns=True), narrow, samples)
+    return rows.repartition("user_id", "item_id")
 
 
 def _matched(timeline: DataFrame, params: Params) -> DataFrame:

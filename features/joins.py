@@ -11,5 +11,5 @@ def broadcast_if_small(frame: DataFrame, source: DataFrame, limit: int = BROADCA
 
     Spark does not dare by itself: after an aggregate or an explode it has no estimate of the size. No action is run.
     """
-    size = int(source._jdf.queryExecution().optimizedPlan().stats().sizeInBytes().toString())
+    size = int(source._jdf.queryExecution().optimizedPlan().stats().sizeInBytes())
     return F.broadcast(frame) if size <= limit else frame

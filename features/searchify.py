@@ -4,17 +4,14 @@ Source: UniScale (arXiv 2603.24226), negatives by similarity in the same exposur
 caps and ties are our choice (features/es3.py).
 """
 
-from collections.abc import Iterator
 from datetime import date
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-import numpy as np
-import pyarrow as pa
 from features.es3 import Params
 from features.joins import broadcast_if_small
-from features.vectors import nearest
+from features.vectors import nearest, with_cosine
 
 POSITIVE_TYPES = ("click", "fav", "cart", "pay")
 CLICK = ("event_id", "user_id", "item_id", "domain", "event_at", "origin_request_id")
@@ -163,37 +160,6 @@ def _similar(shown: DataFrame, items: DataFrame, vectors: DataFrame, params: Par
     )
     scored = with_cosine(pairs, "my_vector", "their_vector")
     return scored.where(F.col("same_leaf") | (F.col("cosine") >= params.min_similarity))
-
-
-def with_cosine(pairs: DataFrame, a: str, b: str) -> DataFrame:
-    """`pairs` with `cosine` of two vectors of small integers in place of them; 0.0 where one is null.
-
-    By numpy over Arrow batches: zip_with and aggregate do the same without generated code, and 20 times slower.
-    """
-    kept = [f for f in pairs.schema.fields if f.name not in (a, b)]
-
-    def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            columns = [batch.column(f.name) for f in kept]
-            cosine = _cosines(batch.column(a), batch.column(b))
-            yield pa.RecordBatch.from_arrays([*columns, cosine], names=[*(f.name for f in kept), "cosine"])
-
-    schema = pairs.select(*(f.name for f in kept)).withColumn("cosine", F.lit(0.0)).schema
-    return pairs.mapInArrow(score, schema)
-
-
-def _cosines(left: pa.ListArray, right: pa.ListArray) -> pa.Array:
-    """Cosine of each pair, from exact integer products."""
-    found = np.zeros(len(left))
-    both = np.flatnonzero(~(left.is_null().to_numpy(zero_copy_only=False) | right.is_null().to_numpy(zero_copy_only=False)))
-    if len(both):
-        rows = [
-            side.take(pa.array(both)).flatten().to_numpy(zero_copy_only=False).reshape(len(both), -1).astype(np.int64)
-            for side in (left, right)
-        ]
-        dots, norms = (rows[0] * rows[1]).sum(axis=1), [(r * r).sum(axis=1) for r in rows]
-        found[both] = dots / np.sqrt(np.maximum(norms[0] * norms[1], 1))
-    return pa.array(found)
 
 
 def with_queries(clicks: DataFrame, history: DataFrame, stats: DataFrame, vectors: DataFrame, params: Params) -> DataFrame:

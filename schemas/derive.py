@@ -57,7 +57,7 @@ def _parse(tokens: list[str], ddl: str) -> tuple[Type, list[str]]:
         else:
             name = names[len(parts)]
         part, rest = _parse(rest, ddl)
-        is_required = bool(rest) and rest[0].startswith("not") or name == "key"
+        is_required = name == "key" or (bool(rest) and rest[0].startswith("not"))
         rest = rest[1:] if rest and rest[0].startswith("not") else rest
         parts.append(Field(name, part, nullable=not is_required))
     if rest[:1] != [">"]:
