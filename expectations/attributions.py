@@ -25,8 +25,7 @@ SUITE = Suite(
         ),
         RowRule(
             "lag_is_difference",
-            "attribution_lag_s is null or "
-            "abs(attribution_lag_s - (unix_micros(event_at) - unix_micros(requested_at)) / 1e6) <= 1e-3",
+            "attribution_lag_s is null or abs(attribution_lag_s - (unix_micros(event_at) - unix_micros(requested_at)) / 1e6) <= 1e-3",
             note="contract: event_at - requested_at; to the millisecond, since logs round times",
         ),
     ),

@@ -8,6 +8,7 @@ checks took 2.4 s so, 0.6 s exploded, one core, 2026-11.)
 import hashlib
 import inspect
 import json
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, datetime
@@ -112,10 +113,10 @@ def _scan(
     frame: DataFrame, wanted: Sequence[Expectation], lowered: Mapping[int, Lowered], extra: Mapping[str, Column]
 ) -> tuple[dict[int, dict[str, Any]], dict[str, Any]]:
     """Figures of each expectation, by its number, and the values of `extra`: one aggregate for the rows, one for each list."""
-    columns: dict[str | None, dict[tuple[int, str], Column]] = {None: {}}
+    columns: dict[str | None, dict[tuple[int | None, str], Column]] = {None: {}}
     for n, plan in lowered.items():
         of_source = columns.setdefault(wanted[n].over, {})
-        of_source |= {(n, name): column for name, column in plan.figures.items()}
+        of_source |= {_key(n, name): column for name, column in plan.figures.items()}
         columns[None] |= {(n, name): column for name, column in plan.row_figures.items()}
     figures: dict[int, dict[str, Any]] = {n: {} for n in lowered}
     values: dict[str, Any] = {}
@@ -126,10 +127,19 @@ def _scan(
         named = [column.alias(f"figure {n}") for n, column in enumerate([*aggregates.values(), *own.values()])]
         row = Source(frame, over).frame.agg(*named).first()
         assert row is not None
-        for (n, name), value in zip(aggregates, row, strict=False):
-            figures[n][name] = value
+        found = dict(zip(aggregates, row, strict=False))
         values |= dict(zip(own, row[len(aggregates) :], strict=True))
+        for n, plan in lowered.items():
+            if wanted[n].over == over:
+                figures[n] |= {name: found[_key(n, name)] for name in plan.figures}
+            if over is None:
+                figures[n] |= {name: found[n, name] for name in plan.row_figures}
     return figures, values
+
+
+def _key(n: int, name: str) -> tuple[int | None, str]:
+    """Every count of rows is the same one."""
+    return (None if name == "count" else n, name)
 
 
 def _finish(expectation: Expectation, lowered: Lowered, figures: Mapping[str, Any], unlisted: Collection[str]) -> dict[str, Any]:
@@ -140,7 +150,7 @@ def _finish(expectation: Expectation, lowered: Lowered, figures: Mapping[str, An
         figures = {**figures, **row.asDict()}
     found = lowered.result(figures)
     if not found["success"] and lowered.sample and not _columns(expectation) & {*unlisted}:
-        found["result"]["partial_unexpected_list"] = [_value(row) for row in lowered.sample().collect()]
+        found["result"]["partial_unexpected_list"] = [_shown(expectation, row) for row in lowered.sample().collect()]
     return envelope(expectation, found["success"], {name: plain(value) for name, value in found["result"].items()})
 
 
@@ -153,8 +163,12 @@ def _columns(expectation: Expectation) -> set[str]:
     return names
 
 
-def _value(row: Row) -> Any:
-    return row[0] if len(row) == 1 else row.asDict()
+def _shown(expectation: Expectation, row: Row) -> Any:
+    """Values that broke it in Great Expectations' form: one value, a list for a pair, names and values for compound columns."""
+    values = {name: "NaN" if isinstance(value, float) and math.isnan(value) else value for name, value in row.asDict().items()}
+    if "column_list" in expectation.arguments:
+        return values
+    return list(values.values()) if "column_A" in expectation.arguments else next(iter(values.values()))
 
 
 def envelope(
@@ -195,7 +209,7 @@ def plain(value: Any) -> Any:
         return float(value)
     if hasattr(value, "item"):  # a number of numpy, from Great Expectations
         return plain(value.item())
-    return None if isinstance(value, float) and value != value else value
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def fingerprint(suite: Suite, contract: Contract) -> str:

@@ -11,14 +11,20 @@ SUITE = Suite(
         RowRule("day_of_requested_at", "day = cast(requested_at as date)", note="contract: the partition is the UTC day of the request"),
         RowRule("items_listed", "size(items) > 0", note="a request without samples teaches nothing"),
         RowRule("domain_known", "domain in ('search', 'rec', 'shop')", note="contract; experts and gates are chosen by it"),
-        RowRule("pseudo_outside_search", "is_pseudo = (domain <> 'search')", note="contract: pseudo-requests come from clicks outside search"),
+        RowRule(
+            "pseudo_outside_search", "is_pseudo = (domain <> 'search')", note="contract: pseudo-requests come from clicks outside search"
+        ),
         RowRule("pseudo_by_its_id", "is_pseudo = startswith(request_id, 'pseudo:')", note="contract: the two kinds of id may not collide"),
         RowRule(
             "query_source_known",
             "if(is_pseudo, query_source in ('user_history', 'item_stats', 'nearest'), query_source = 'native')",
             note="UniScale, step 3: three levels of query synthesis",
         ),
-        RowRule("pseudo_has_query", "not is_pseudo or trim(coalesce(query_norm, '')) <> ''", note="a click without a query is excluded as no_query"),
+        RowRule(
+            "pseudo_has_query",
+            "not is_pseudo or trim(coalesce(query_norm, '')) <> ''",
+            note="a click without a query is excluded as no_query",
+        ),
         RowRule(
             "similarity_of_nearest",
             "(query_source = 'nearest') = (query_similarity is not null)",

@@ -13,11 +13,19 @@ SUITE = Suite(
             note="contract; another code would silently never be a label",
         ),
         RowRule("domain_known", "domain in ('search', 'rec', 'shop')", note="contract; another code is a source that nobody mapped"),
-        RowRule("not_before_it_happened", "event_at <= available_at", note="nothing is read before it happens; else a feature would see the future"),
+        RowRule(
+            "not_before_it_happened",
+            "event_at <= available_at",
+            note="nothing is read before it happens; else a feature would see the future",
+        ),
         RowRule("day_of_available_at", "day = cast(available_at as date)", note="contract: the partition is the UTC day of arrival"),
         RowRule("request_id_not_empty", "request_id is null or trim(request_id) <> ''", note="missing is null, never ''"),
         RowRule("amount_not_negative", "amount_cents is null or amount_cents >= 0", note="a refund is no pay; an unknown amount is null"),
-        RowRule("dwell_not_negative", "dwell_s is null or (dwell_s >= 0 and dwell_s < double('infinity'))", note="a duration; NaN and infinity are none"),
+        RowRule(
+            "dwell_not_negative",
+            "dwell_s is null or (dwell_s >= 0 and dwell_s < double('infinity'))",
+            note="a duration; NaN and infinity are none",
+        ),
     ),
     expectations=(
         Expectation(

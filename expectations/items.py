@@ -5,7 +5,9 @@ from expectations.suite import Expectation, RowRule, Suite
 SUITE = Suite(
     row_rules=(
         RowRule("item_id_present", "trim(item_id) <> ''", note="the grain"),
-        RowRule("status_known", "status in ('on_shelf', 'off_shelf')", note="contract; another code would be drawn as if it were on the shelf"),
+        RowRule(
+            "status_known", "status in ('on_shelf', 'off_shelf')", note="contract; another code would be drawn as if it were on the shelf"
+        ),
         RowRule("title_not_empty", "title is null or trim(title) <> ''", note="missing is null: '' would be encoded as a text"),
         RowRule("price_not_negative", "price_cents is null or price_cents >= 0", note="a price"),
         RowRule(

@@ -238,8 +238,8 @@ COMPOUND = ("all_values_are_missing", "any_value_is_missing", "never")
 def pair_values_a_to_be_greater_than_b(
     source: Source,
     *,
-    column_A: str,  # noqa: N803 - Great Expectations' name
-    column_B: str,  # noqa: N803
+    column_A: str,
+    column_B: str,
     or_equal: bool | None = False,
     ignore_row_if: str = PAIR[0],
     mostly: float = 1.0,

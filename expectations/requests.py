@@ -5,12 +5,16 @@ from expectations.suite import Expectation, RowRule, Suite
 SUITE = Suite(
     row_rules=(
         RowRule("request_id_present", "trim(request_id) <> ''", note="the grain; an empty key would collect strangers"),
-        RowRule("user_id_present", "trim(user_id) <> ''", note="attribution ties events to requests by it; a null would be lost in the join"),
+        RowRule(
+            "user_id_present", "trim(user_id) <> ''", note="attribution ties events to requests by it; a null would be lost in the join"
+        ),
         RowRule("domain_known", "domain in ('search', 'rec', 'shop')", note="contract; another code is a new source that nobody mapped"),
         RowRule("day_of_requested_at", "day = cast(requested_at as date)", note="contract: the partition is the UTC day of requested_at"),
         RowRule("candidates_listed", "candidates is not null", note="contract; an empty list is a request without results, which is real"),
         RowRule("query_only_in_search", "domain = 'search' or query_norm is null", note="contract: null outside search"),
-        RowRule("query_not_empty", "query_norm is null or trim(query_norm) <> ''", note="missing is null: '' would be the most frequent query"),
+        RowRule(
+            "query_not_empty", "query_norm is null or trim(query_norm) <> ''", note="missing is null: '' would be the most frequent query"
+        ),
         RowRule("candidate_item_id_present", "trim(item_id) <> ''", note="key of the list", over="candidates"),
         RowRule(
             "candidate_stage_known",

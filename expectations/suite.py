@@ -67,10 +67,10 @@ class Suite:
             entries = getattr(self, field)
             if not isinstance(entries, tuple) or not all(isinstance(entry, kind) for entry in entries):
                 faults.append(f"{field} must be a tuple of {kind.__name__}; write a trailing comma after a single one")
-        names = [rule.name for rule in self.row_rules if isinstance(rule, RowRule)]
-        if repeated := sorted({name for name in names if names.count(name) > 1}):
-            faults.append(f"two row rules are named {', '.join(repeated)}; quarantine files rows under the name")
         _refuse("suite", faults)
+        names = [rule.name for rule in self.row_rules]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            _refuse("suite", [f"two row rules are named {', '.join(repeated)}; quarantine files rows under the name"])
 
 
 def _column_faults(over: str | None) -> list[str]:

@@ -5,7 +5,11 @@ from tests.frames import frame
 
 SHOWN = {"item_id": "a", "is_exposed": True, "position": 1}
 GOOD = [
-    {"session_id": "s", "query_norm": "shoes", "candidates": [SHOWN | {"propensity": 0.5, "score": 1.5, "price_cents": 0}, {"propensity": 0.0}]},
+    {
+        "session_id": "s",
+        "query_norm": "shoes",
+        "candidates": [SHOWN | {"propensity": 0.5, "score": 1.5, "price_cents": 0}, {"propensity": 0.0}],
+    },
     {"session_id": "s", "query_norm": "shirt", "user_id": "other", "candidates": [SHOWN, {"item_id": "b", "stage": "recalled"}]},
     {"session_id": "s", "domain": "rec", "candidates": []},
 ]
