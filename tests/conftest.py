@@ -1,5 +1,6 @@
 """Fixtures of all tests: one small Spark session for the run, and the folder of real data."""
 
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 os.environ["TZ"] = "UTC"  # Python shows collected timestamps in its own zone
 time.tzset()
+logging.getLogger("py4j").setLevel(logging.WARNING)  # it tells of its connections even after the last line of the run
 
 REPOSITORY = Path(__file__).parents[1]
 
