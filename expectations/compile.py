@@ -8,16 +8,15 @@ checks took 2.4 s so, 0.6 s exploded, one core, 2026-11.)
 import hashlib
 import inspect
 import json
-import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import date, datetime
-from decimal import Decimal
 from typing import Any
 
-from pyspark.sql import Column, DataFrame, Row
+from pyspark.sql import Column, DataFrame
 
-from expectations.lower import LOWERED, Lowered, Source
+from expectations.lower import LOWERED
+from expectations.results import envelope, plain, shown
+from expectations.source import Lowered, Source
 from expectations.suite import Expectation, Suite
 from schemas.contract import Contract
 from schemas.derive import required_fields
@@ -150,7 +149,7 @@ def _finish(expectation: Expectation, lowered: Lowered, figures: Mapping[str, An
         figures = {**figures, **row.asDict()}
     found = lowered.result(figures)
     if not found["success"] and lowered.sample and not _columns(expectation) & {*unlisted}:
-        found["result"]["partial_unexpected_list"] = [_shown(expectation, row) for row in lowered.sample().collect()]
+        found["result"]["partial_unexpected_list"] = [shown(expectation, row) for row in lowered.sample().collect()]
     return envelope(expectation, found["success"], {name: plain(value) for name, value in found["result"].items()})
 
 
@@ -161,55 +160,6 @@ def _columns(expectation: Expectation) -> set[str]:
         if name.startswith("column"):
             names |= {value} if isinstance(value, str) else set(value)  # type: ignore[call-overload]
     return names
-
-
-def _shown(expectation: Expectation, row: Row) -> Any:
-    """Values that broke it in Great Expectations' form: one value, a list for a pair, names and values for compound columns."""
-    values = {name: "NaN" if isinstance(value, float) and math.isnan(value) else value for name, value in row.asDict().items()}
-    if "column_list" in expectation.arguments:
-        return values
-    return list(values.values()) if "column_A" in expectation.arguments else next(iter(values.values()))
-
-
-def envelope(
-    expectation: Expectation, success: bool, result: Mapping[str, Any], exception_info: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """A result as Great Expectations writes it, with severity, note and list in `meta`."""
-    meta = {"severity": expectation.severity, "note": expectation.note, "over": expectation.over}
-    nothing = {"raised_exception": False, "exception_traceback": None, "exception_message": None}
-    return {
-        "success": bool(success),
-        "expectation_config": {
-            "type": expectation.kind,
-            "kwargs": {name: plain(value) for name, value in expectation.arguments.items()},
-            "meta": meta,
-            "severity": expectation.severity,
-        },
-        "result": dict(result),
-        "meta": {},
-        "exception_info": dict(exception_info or nothing),
-    }
-
-
-def plain(value: Any) -> Any:
-    """A value that JSON has: times as ISO text, decimals as floats, NaN as null, sets as sorted lists."""
-    if isinstance(value, Row):
-        return plain(value.asDict())
-    if isinstance(value, Mapping):
-        return {str(name): plain(each) for name, each in value.items()}
-    if isinstance(value, set | frozenset):
-        return sorted((plain(each) for each in value), key=repr)
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    if isinstance(value, bytes | bytearray):
-        return value.hex()
-    if isinstance(value, Decimal):
-        return float(value)
-    if hasattr(value, "item"):  # a number of numpy, from Great Expectations
-        return plain(value.item())
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def fingerprint(suite: Suite, contract: Contract) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 
 from pyspark.sql import DataFrame
 
-from expectations.compile import envelope, plain
-from expectations.lower import Source
+from expectations.results import envelope, plain
+from expectations.source import Source
 from expectations.suite import Expectation
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # before its import: it reports what it runs otherwise

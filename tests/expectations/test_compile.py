@@ -6,9 +6,15 @@ from datetime import date, datetime
 
 import pytest
 
-from expectations.compile import audit, describe, fingerprint, implied, plain
+from expectations.compile import audit, describe, fingerprint, implied
+from expectations.conditions import PAIR
+from expectations.engine import check
+from expectations.figures import total
 from expectations.lower import LOWERED
+from expectations.results import plain
+from expectations.source import Source, ignored, map_result, quoted
 from expectations.suite import Expectation, RowRule, Suite
+from expectations.unique import repeats
 from schemas.contract import Column, Contract, Elements
 from schemas.requests import CONTRACT as REQUESTS
 from tests.frames import frame
@@ -456,3 +462,41 @@ def test_results_are_plain_json(spark):
     results, _ = audit(spark.createDataFrame(rows(60), SCHEMA), [CASES[14], CASES[15], CASES[9]])
     assert json.loads(json.dumps(results, allow_nan=False)) == results
     assert plain({"day": date(2026, 1, 5), "set": {2, 1}, "nan": NAN}) == {"day": "2026-01-05", "set": [1, 2], "nan": None}
+
+
+# --- parts
+
+
+def test_shares_are_of_the_rows_that_are_not_missing():
+    figures = {"count": 10, "missing": 5, "unexpected": 1}
+    assert map_result(figures, 0.8)["success"] and not map_result(figures, 0.81)["success"]  # 4 of 5
+    assert map_result(figures, 0.8)["result"]["unexpected_percent"] == 20
+    assert map_result({"count": 10, "missing": 10, "unexpected": 0}, 1.0)["success"]
+    assert map_result({"count": 0, "missing": 0, "unexpected": None}, 1.0)["result"]["unexpected_count"] == 0
+
+
+def test_a_total_is_put_together_from_its_parts():
+    assert total({"num values": 0, "whole": None}) is None
+    assert total({"num values": 2, "whole": 3.0, "fine": 2.0**23, "finer": 0.0, "finest": 0.0}) == 3.5
+
+
+def test_repeats_are_found_at_both_ends_of_a_list(spark):
+    lists = spark.createDataFrame([([3, 1, 3, 2, 1],), ([1],), ([],), ([2, 2, 2],)], "keys array<int>")
+    assert [row[0] for row in lists.select(repeats(quoted("keys"))).collect()] == [[1, 1, 3, 3], [], [], [2, 2, 2]]
+
+
+def test_a_source_names_the_columns_it_has(spark):
+    source = Source(spark.createDataFrame(LISTS, ITEMS), "items")
+    assert source.frame.columns == ["key", "n.m", "w", ODD]
+    with pytest.raises(ValueError, match=r"no column 'id'; there are key, n\.m, w"):
+        source.column("id")
+    with pytest.raises(ValueError, match="ignore_row_if is 'never', must be one of both_values_are_missing"):
+        ignored([quoted("w")], "never", PAIR)
+
+
+def test_great_expectations_own_kinds_are_checked_before_they_run(spark):
+    source = Source(spark.createDataFrame(rows(1), SCHEMA))
+    with pytest.raises(ValueError, match="refuses its arguments"):
+        check(source, of("column_median_to_be_between", column="x", minimum=1))
+    with pytest.raises(ValueError, match="no column 'y'"):
+        check(source, of("multicolumn_sum_to_equal", column_list=["x", "y"], sum_total=1))
