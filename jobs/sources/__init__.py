@@ -1,4 +1,4 @@
-"""Sources of the raw tables: one module each with `OPTIONS` and `read(spark, path, days, **options)`, which returns a RawTable per table."""
+"""Sources of the raw tables: one module each with `OPTIONS` and `read(spark, path, days, **options)`: a RawTable by table."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

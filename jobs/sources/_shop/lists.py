@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jobs.sources.shop import DAY, MINUTE, REC, SEARCH, SECOND, SHOP, Plan
-from jobs.sources.shop.catalogue import TASTES, Catalogue, relevance
+from jobs.sources._shop import DAY, MINUTE, REC, SEARCH, SECOND, SHOP, Plan
+from jobs.sources._shop.catalogue import TASTES, Catalogue, relevance
 
 EXPOSED, RANKED, PRE_RANKED, RECALLED, ABSENT = range(5)
 _SESSIONS = 3  # visits of a user-day
@@ -47,8 +47,6 @@ class Requests:
     """Item that the user comes back for, -1 if none."""
     source: np.ndarray
     """Search request that made him come back, -1 if none."""
-    how: np.ndarray
-    """Which of Shop.returns, -1 if none."""
 
     def take(self, rows: np.ndarray) -> "Requests":
         return Requests(**{name: values[rows] for name, values in vars(self).items()})
@@ -118,7 +116,6 @@ def make_visits(plan: Plan, users: Users, catalogue: Catalogue, per_user_day: fl
         shop=none if domain == SEARCH else np.where(is_shop, rng.integers(0, plan.shop.shops_per_leaf, n), -1),
         sought=none,
         source=none,
-        how=none,
     )
     return requests.take(np.nonzero(at < plan.num_days * DAY)[0])
 
@@ -152,7 +149,12 @@ def search_lists(plan: Plan, users: Users, catalogue: Catalogue, requests: Reque
     page = np.argsort(page, axis=1)
     columns = np.take_along_axis(ranking, page, axis=1)
     stage = np.select(
-        [order < shown[:, None], order < in_ranking[:, None], order < np.minimum(size, shop.ranked + shop.pre_ranked)[:, None], order < size[:, None]],
+        [
+            order < shown[:, None],
+            order < in_ranking[:, None],
+            order < np.minimum(size, shop.ranked + shop.pre_ranked)[:, None],
+            order < size[:, None],
+        ],
         [EXPOSED, RANKED, PRE_RANKED, RECALLED],
         ABSENT,
     )
@@ -190,7 +192,11 @@ def feed_lists(
     slot = step % catalogue.is_item.shape[1]
     beside = slot * leaves + sibling[:, None]
     day = _day(requests.at)[:, None]
-    is_beside = (is_rec & (sibling != requests.leaf))[:, None] & catalogue.is_item[sibling[:, None], slot] & catalogue.is_on_shelf[day, sibling[:, None], slot]
+    is_beside = (
+        (is_rec & (sibling != requests.leaf))[:, None]
+        & catalogue.is_item[sibling[:, None], slot]
+        & catalogue.is_on_shelf[day, sibling[:, None], slot]
+    )
     is_beside &= ~_is_recent(plan, requests, beside, searches, found)
 
     order = np.arange(item.shape[1])
@@ -213,6 +219,7 @@ def feed_lists(
     item = np.maximum(item, 0)
     is_sought = (item == requests.sought[:, None]) & (stage == EXPOSED)
     utility = _utility(plan, users, catalogue, requests, item)
+    utility += np.float32(shop.aside_utility) * (item % leaves != requests.leaf[:, None])
     clicks = np.full(n, shop.feed_clicks)
     preference, p_click = _attention(plan, requests.domain, utility, (stage == EXPOSED) & ~is_sought, clicks, users.is_bot[requests.user])
     is_clicked = rng.random(p_click.shape, np.float32) < p_click
@@ -245,7 +252,8 @@ def _utility(plan: Plan, users: Users, catalogue: Catalogue, requests: Requests,
     """Taste, quality and price by the domain's weights; the words of the query come on top."""
     slot, leaf = np.divmod(item, catalogue.num_leaves)
     taste, quality, price = (
-        np.array([getattr(d, name) for d in plan.shop.domains], np.float32)[requests.domain][:, None] for name in ("taste", "quality", "price")
+        np.array([getattr(d, name) for d in plan.shop.domains], np.float32)[requests.domain][:, None]
+        for name in ("taste", "quality", "price")
     )
     log_cents = np.log(catalogue.cents[_day(requests.at)[:, None], leaf, slot].astype(np.float32))
     own = np.einsum("nk,nck->nc", users.taste[requests.user], catalogue.taste[leaf, slot])

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.sources.shop import HOUR, SEARCH, SHOP, Plan
-from jobs.sources.shop.behaviour import CAUSES, PAY, TYPES, Chunk
-from jobs.sources.shop.catalogue import FACETS, facet_words, make_catalogue, phrase
-from jobs.sources.shop.lists import ABSENT, EXPOSED, Lists, Requests
+from jobs.sources._shop import HOUR, SEARCH, SHOP, Plan
+from jobs.sources._shop.behaviour import CAUSES, DETAIL, PAY, TYPES, Chunk
+from jobs.sources._shop.catalogue import FACETS, facet_words, make_catalogue, phrase
+from jobs.sources._shop.lists import ABSENT, EXPOSED, Lists, Requests
 from schemas.derive import arrow_schema
 from schemas.events import CONTRACT as EVENTS
 from schemas.items import CONTRACT as ITEMS
@@ -54,9 +54,11 @@ def chunk_tables(plan: Plan, chunk: int, done: Chunk) -> dict[str, pa.Table]:
     searches = _requests(plan, done, done.searches, done.found, ids[:num_searches], visits[0], queries, rng)
     feeds = _requests(plan, done, done.feeds, done.fed, ids[num_searches:], visits[1], (nulls, nulls), rng)
     visit_ids = pa.concat_arrays(visits)
-    tables = {"requests": pa.concat_tables([searches, feeds]), "truth_candidates": pa.concat_tables(
-        [_candidate_truth(done, done.searches, done.found, ids[:num_searches]), _candidate_truth(done, done.feeds, done.fed, ids[num_searches:])]
-    )}  # fmt: skip
+    truth = [
+        _candidate_truth(done, done.searches, done.found, ids[:num_searches]),
+        _candidate_truth(done, done.feeds, done.fed, ids[num_searches:]),
+    ]
+    tables = {"requests": pa.concat_tables([searches, feeds]), "truth_candidates": pa.concat_tables(truth)}
     return tables | _events(plan, chunk, done, ids, visit_ids, queries[0], rng)
 
 
@@ -91,7 +93,14 @@ def _table(contract: object, columns: list, fate: pa.Array | None) -> pa.Table:
 
 
 def _requests(
-    plan: Plan, done: Chunk, requests: Requests, lists: Lists, ids: pa.Array, visits: pa.Array, queries: tuple[pa.Array, pa.Array], rng: np.random.Generator
+    plan: Plan,
+    done: Chunk,
+    requests: Requests,
+    lists: Lists,
+    ids: pa.Array,
+    visits: pa.Array,
+    queries: tuple[pa.Array, pa.Array],
+    rng: np.random.Generator,
 ) -> pa.Table:
     n = len(requests.user)
     is_search = bool(n) and requests.domain[0] == SEARCH
@@ -164,11 +173,13 @@ def _candidate_truth(done: Chunk, requests: Requests, lists: Lists, ids: pa.Arra
     return pa.Table.from_arrays(columns, schema=CANDIDATE_TRUTH)
 
 
-def _events(plan: Plan, chunk: int, done: Chunk, request_ids: pa.Array, visit_ids: pa.Array, queries: pa.Array, rng: np.random.Generator) -> dict[str, pa.Table]:
+def _events(
+    plan: Plan, chunk: int, done: Chunk, request_ids: pa.Array, visit_ids: pa.Array, queries: pa.Array, rng: np.random.Generator
+) -> dict[str, pa.Table]:
     log, catalogue, last = done.log, make_catalogue(plan), plan.num_days - 1
-    events, n = log.events, len(log.number)
+    events = log.events
     slot, leaf = np.divmod(events.item, catalogue.num_leaves)
-    is_pay, is_detail = events.type == PAY, events.type == 0
+    is_pay, is_detail = events.type == PAY, events.type == DETAIL
     cents = catalogue.cents[np.minimum(events.at // (24 * HOUR), last), leaf, slot]
     made = int(log.number.max(initial=0)) + 1  # what a redelivery repeats must be drawn by event number, not by row
     amount = cents * np.where(rng.random(made) < 0.9, 1, 2)[log.number]
@@ -225,7 +236,7 @@ def _item_texts(plan: Plan) -> dict[str, pa.Array]:
     for item in range(plan.items):
         slot, leaf = divmod(item, catalogue.num_leaves)
         words, name = facet_words(catalogue, leaf, catalogue.facets[:, leaf, slot]), catalogue.leaf_names[leaf]
-        columns["title"].append(phrase(name, words).title() + f" {100 + slot}")
+        columns["title"].append(phrase(name, words).title())
         columns["category_path"].append(["all", catalogue.department_names[leaf // 5], name])
         columns["brand"].append(words[0])
         columns["attributes"].append(list(zip(FACETS[1:], words[1:], strict=True)))

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jobs.sources.shop import CLICK_WINDOW, DAY, HOUR, MINUTE, PAY_WINDOW, REC, SEARCH, SECOND, SHOP, Plan
-from jobs.sources.shop.catalogue import make_catalogue
-from jobs.sources.shop.lists import EXPOSED, RANKED, Lists, Requests, Users, feed_lists, make_users, make_visits, search_lists
+from jobs.sources._shop import CLICK_WINDOW, DAY, HOUR, MINUTE, PAY_WINDOW, REC, SEARCH, SECOND, SHOP, Plan, Return
+from jobs.sources._shop.catalogue import make_catalogue
+from jobs.sources._shop.lists import EXPOSED, RANKED, Lists, Requests, Users, feed_lists, make_users, make_visits, search_lists
 
 TYPES = ("detail", "click", "fav", "cart", "pay")
 DETAIL, CLICK, FAV, CART, PAY = range(5)
@@ -88,40 +88,51 @@ def _concat(parts: list) -> object:
 
 def _returns(plan: Plan, users: Users, searches: Requests, found: Lists, rng: np.random.Generator) -> tuple[Requests, Events]:
     """Requests of users who come back to an item of a search, and pays of those who come back only to buy it."""
-    lists, pays = [], []
-    rows = np.arange(len(searches.user))
     groups = {"exposed": (found.stage == EXPOSED) & ~found.is_clicked, "unexposed": found.stage == RANKED, "clicked": found.is_clicked}
-    for how, kind in enumerate(plan.shop.returns):
-        chance = kind.per_search / max(groups["clicked"].any(axis=1).mean(), 1e-9) if kind.of == "clicked" and len(rows) else kind.per_search
+    lists, pays = [], []
+    for kind in plan.shop.returns:
         longing = np.where(groups[kind.of], np.log(found.preference + 1e-12) + rng.gumbel(size=found.item.shape), -np.inf)
-        column = longing.argmax(axis=1)
-        is_back = (rng.random(len(rows)) < chance) & np.isfinite(longing[rows, column]) & ~users.is_bot[searches.user]
-        source = rows[is_back]
-        lag = kind.min_lag + _truncated(rng, len(source), kind.mean_lag, kind.max_lag - kind.min_lag)
-        at, item = searches.at[source] + lag, found.item[source, column[is_back]]
-        user, none = searches.user[source], np.full(len(source), -1)
-        draw = rng.random(len(source))
-        if kind.is_click:
-            domain = np.where(draw < plan.shop.rec_share, REC, SHOP)
-            lists.append(
-                Requests(
-                    user=user, at=at, visit=none, domain=domain, leaf=searches.leaf[source], query=none, shop=np.where(domain == SHOP, -2, -1),
-                    sought=item, source=source, how=np.full(len(source), how),
-                )
-            )  # fmt: skip
-        else:
-            cause = {"exposed": PAY_EXPOSED, "unexposed": PAY_UNEXPOSED, "clicked": PAY_CLICKED}[kind.of]
-            pays.append(
-                Events(
-                    user=user, item=item, type=np.full(len(source), PAY), domain=(draw * 3).astype(np.int64), at=at, request=none, visit=none,
-                    source=source, cause=np.full(len(source), cause),
-                )
-            )  # fmt: skip
-    back = _concat(lists)
-    catalogue = make_catalogue(plan)
-    slot, leaf = np.divmod(back.sought, catalogue.num_leaves)
-    back = Requests(**(vars(back) | {"shop": np.where(back.domain == SHOP, catalogue.shop[leaf, slot], -1)}))
-    return back.take(np.nonzero(back.at < plan.num_days * DAY)[0]), _concat(pays)
+        item = np.take_along_axis(found.item, longing.argmax(axis=1)[:, None], axis=1)[:, 0]
+        may_return = groups[kind.of].any(axis=1) & ~users.is_bot[searches.user]
+        source = np.nonzero(may_return & (rng.random(len(may_return)) < kind.chance))[0]
+        at = searches.at[source] + kind.min_lag + _truncated(rng, len(source), kind.mean_lag, kind.max_lag - kind.min_lag)
+        part = _lists_of(plan, searches, item, source, at, rng) if kind.is_click else _pays_of(kind, searches, item, source, at, rng)
+        (lists if kind.is_click else pays).append(part)
+    requests = _concat(lists)
+    return requests.take(np.nonzero(requests.at < plan.num_days * DAY)[0]), _concat(pays)
+
+
+def _lists_of(plan: Plan, searches: Requests, item: np.ndarray, source: np.ndarray, at: np.ndarray, rng: np.random.Generator) -> Requests:
+    """Lists of rec, or of the item's seller, in which the item of each source request is found again."""
+    n, slot = len(source), item[source] // plan.num_leaves
+    leaf, is_rec = searches.leaf[source], rng.random(n) < plan.shop.rec_share
+    return Requests(
+        user=searches.user[source],
+        at=at,
+        visit=np.full(n, -1),
+        domain=np.where(is_rec, REC, SHOP),
+        leaf=leaf,
+        query=np.full(n, -1),
+        shop=np.where(is_rec, -1, make_catalogue(plan).shop[leaf, slot]),
+        sought=item[source],
+        source=source,
+    )
+
+
+def _pays_of(kind: Return, searches: Requests, item: np.ndarray, source: np.ndarray, at: np.ndarray, rng: np.random.Generator) -> Events:
+    """Pays of the item of each source request, in any domain, from a later visit."""
+    n, cause = len(source), {"exposed": PAY_EXPOSED, "unexposed": PAY_UNEXPOSED, "clicked": PAY_CLICKED}[kind.of]
+    return Events(
+        user=searches.user[source],
+        item=item[source],
+        type=np.full(n, PAY),
+        domain=rng.integers(0, 3, n),
+        at=at,
+        request=np.full(n, -1),
+        visit=np.full(n, -1),
+        source=source,
+        cause=np.full(n, cause),
+    )
 
 
 def _truncated(rng: np.random.Generator, n: int, mean: int, limit: int) -> np.ndarray:
@@ -168,7 +179,11 @@ def _level(events: Events, found: Lists) -> np.ndarray:
 def _follow(plan: Plan, clicks: Events, rng: np.random.Generator) -> Events:
     """Details, favs and carts after clicks. Search credit is for clicks and pays, so they have no cause."""
     parts = []
-    for kind, chance, mean in ((DETAIL, plan.shop.p_detail, 2 * SECOND), (FAV, plan.shop.p_fav, MINUTE), (CART, plan.shop.p_cart, 2 * MINUTE)):
+    for kind, chance, mean in (
+        (DETAIL, plan.shop.p_detail, 2 * SECOND),
+        (FAV, plan.shop.p_fav, MINUTE),
+        (CART, plan.shop.p_cart, 2 * MINUTE),
+    ):
         rows = np.nonzero(rng.random(len(clicks.user)) < chance)[0]
         part = clicks.take(rows)
         wait = SECOND + rng.exponential(mean, len(rows)).astype(np.int64)

@@ -31,10 +31,10 @@ class Domain:
 class Return:
     """Users who come back, outside the search that listed it, to one item of a search request."""
 
-    per_search: float
-    """Chance per search request (not of bots)."""
+    chance: float
+    """Chance for each search request with such a candidate, bots' left out."""
     of: str
-    """Which of its candidates: exposed (and not clicked), unexposed (of stage ranked) or clicked."""
+    """Which candidate: exposed (and not clicked), unexposed (of stage ranked) or clicked."""
     mean_lag: int
     """Mean of the exponential time until then, cut to [min_lag, max_lag), microseconds."""
     max_lag: int
@@ -56,12 +56,13 @@ class Shop:
         Domain(bias_scale=6.0, bias_decay=0.5, relevance=0.0, taste=0.5, quality=0.7, price=0.35, p_pay=0.05),
     )
     returns: tuple[Return, ...] = (
-        Return(per_search=0.345, of="exposed", mean_lag=5 * HOUR, max_lag=CLICK_WINDOW - 10 * MINUTE),
-        Return(per_search=0.1875, of="unexposed", mean_lag=5 * HOUR, max_lag=CLICK_WINDOW - 10 * MINUTE),
-        Return(per_search=0.05, of="clicked", mean_lag=8 * HOUR, max_lag=CLICK_WINDOW - 10 * MINUTE),
-        Return(per_search=0.05, of="exposed", mean_lag=2 * DAY, min_lag=CLICK_WINDOW + MINUTE, max_lag=6 * DAY),
-        Return(per_search=0.02, of="exposed", mean_lag=2 * DAY, max_lag=PAY_WINDOW, is_click=False),
-        Return(per_search=0.015, of="unexposed", mean_lag=2 * DAY, max_lag=PAY_WINDOW, is_click=False),
+        Return(chance=0.30, of="exposed", mean_lag=5 * HOUR, max_lag=CLICK_WINDOW - 10 * MINUTE),
+        Return(chance=0.175, of="unexposed", mean_lag=5 * HOUR, max_lag=CLICK_WINDOW - 10 * MINUTE),
+        # four searches in ten have a click, so 0.05 per search
+        Return(chance=0.13, of="clicked", mean_lag=8 * HOUR, max_lag=CLICK_WINDOW - 10 * MINUTE),
+        Return(chance=0.05, of="exposed", mean_lag=2 * DAY, min_lag=CLICK_WINDOW + MINUTE, max_lag=6 * DAY),
+        Return(chance=0.02, of="exposed", mean_lag=2 * DAY, max_lag=PAY_WINDOW, is_click=False),
+        Return(chance=0.015, of="unexposed", mean_lag=2 * DAY, max_lag=PAY_WINDOW, is_click=False),
     )
     search_exposed: tuple[int, int] = (7, 13)
     """Length of a result page, uniform, both ends included."""
@@ -71,7 +72,7 @@ class Shop:
     recalled: int = 5
     search_ctr: float = 0.05
     """Clicks per exposure in search; shared out inside each request by bias and utility."""
-    browses_per_search: float = 0.30
+    browses_per_search: float = 0.43
     """Lists of rec or shop that users open with nothing in mind, per search request."""
     feed_clicks: float = 1.0
     """Clicks per list of rec or shop, the item that the user came back for not counted."""
@@ -79,6 +80,8 @@ class Shop:
     """Share of rec among lists outside search; the others are shop."""
     rec_exposed: tuple[int, int] = (32, 8)
     """Items of the list's leaf category, and of one sibling category."""
+    aside_utility: float = -1.5
+    """How much less people want the sibling category's items than those they opened the list for."""
     shop_exposed: int = 36
     feed_unexposed: int = 10
     feed_fatigue: int = CLICK_WINDOW
@@ -117,7 +120,7 @@ class Shop:
     bot_activity: float = 6.0
     hot_user_activity: float = 5.0
     """How much more than the mean the first user asks."""
-    hot_item_quality: float = 4.0
+    hot_item_quality: float = 7.0
     """Quality of the first item, in the most popular category; the others' are standard normal."""
     hour_weights: tuple[float, ...] = field(default=(3, 2, 1, 1, 1, 1, 2, 3, 4, 5, 6, 6, 7, 6, 5, 5, 5, 6, 7, 9, 11, 12, 10, 6))
     """When in the day visits begin."""
@@ -137,7 +140,7 @@ class Plan:
 
     @property
     def users_per_chunk(self) -> int:
-        """Users simulated together, with one generator: about 2,000 search requests, 200 MB at the peak, whatever the plan."""
+        """Users simulated together, with one generator: about 2,000 search requests, under 300 MB at the peak, whatever the plan."""
         return min(256, max(1, round(2000 / (self.num_days * self.searches_per_user_day))))
 
     @property

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from jobs.sources.shop import Plan
+from jobs.sources._shop import Plan
 
 FACETS = ("brand", "colour", "material", "size")
 TASTES = 4
