@@ -19,6 +19,7 @@ GOOD = [
     NATIVE | {"items": [SHOWN | CREDIT | {"y_pay": 1}, DRAWN]},
     NATIVE | {"items": [SHOWN, DRAWN, SHOWN | {"item_id": "c", "position": 2}]},
     PSEUDO,
+    PSEUDO | {"request_id": "pseudo:e9", "requested_at": "2026-01-04T23:59:59"},
     NATIVE | {"query_norm": None, "items": [SHOWN]},
 ]
 
@@ -68,6 +69,6 @@ def test_each_expectation_fails_on_its_bad_rows(spark):
         "expect_column_values_to_be_in_set over items (is_exposed)": [element()],
         "expect_column_values_to_be_in_set (is_pseudo)": [PSEUDO, PSEUDO | {"request_id": "pseudo:e3"}, GOOD[0]],
         "expect_column_values_to_not_be_in_set (query_source)": [PSEUDO, PSEUDO | {"request_id": "pseudo:e3"}, GOOD[0]],
-        "expect_column_values_to_not_be_null (query_norm)": [GOOD[3]],
+        "expect_column_values_to_not_be_null (query_norm)": [GOOD[4]],
     }
     assert_expectations_trip(spark, CONTRACT, SUITE, GOOD, bad)
