@@ -52,7 +52,7 @@ def item_facts(items: DataFrame) -> DataFrame:
 
 def fact_as_of(facts: Column, at: Column) -> Column:
     """The latest of an item's facts that was available before `at`, null where there is none."""
-    return F.element_at(F.filter(facts, lambda f: f["available_at"] < at), -1)
+    return F.try_element_at(F.filter(facts, lambda f: f["available_at"] < at), F.lit(-1))
 
 
 def off_shelf_by_request(requests: DataFrame, items: DataFrame) -> DataFrame:

@@ -24,7 +24,7 @@ from jobs.freshness import code_fingerprint, contract_fingerprint, stale_reasons
 from jobs.gate import GateError, admit, draft_path, suite_fingerprint, suite_of, write_draft
 from jobs.inputs import Pinned, Tables, label_as_of, left_sides, pin
 from jobs.session import SetupError, session
-from jobs.storage import NotPublishedError, check_lake, filesystem, lake_address, open_table, spark_address, table_root
+from jobs.storage import NotPublishedError, check_lake, filesystem, lake_address, spark_address, table_root
 from schemas.contract import Account, Contract, ContractError
 
 if TYPE_CHECKING:
@@ -156,7 +156,6 @@ def publish_rows(
     receipt = admit(spark, lake, draft)
     remove_leftovers(root, draft["folder"], all_of_it=bool(draft.get("must_hash")))
     status = "verified" if draft.get("must_hash") else "published"
-    log.info("%s %s: %s, %d rows", contract.name, day, status, receipt["rows"])
     return Outcome(contract.name, day, status, tuple(draft.get("reasons", ())), receipt)
 
 

@@ -4,6 +4,7 @@ Jobs read and stage plain parquet files by Delta's own file list, so they need n
 whoever opens a table as `spark.read.format("delta")`.
 """
 
+import logging
 import os
 import re
 import shutil
@@ -125,7 +126,9 @@ def session(name: str = "sluice", master: str | None = None, conf: Mapping[str, 
             builder = builder.config(key, value)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     spark = builder.getOrCreate()
-    spark.sparkContext.setLogLevel("ERROR")
+    # a failed task's trace is pages long and its cause is told in one line: jobs.run.spark_cause
+    spark.sparkContext.setLogLevel(os.environ.get("SLUICE_SPARK_LOG", "FATAL"))
+    logging.getLogger("DataFrameQueryContextLogger").disabled = "SLUICE_SPARK_LOG" not in os.environ
     return spark
 
 
