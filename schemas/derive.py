@@ -33,8 +33,8 @@ class Field:
 
 def parse_type(ddl: str) -> Type:
     """The type that a DDL string names. Raises ContractError at the first thing that it cannot read."""
-    tokens = [t.lower() if t.lower().startswith("not") else t for t in _TOKEN.findall(ddl)]
-    if "".join(tokens).replace(" ", "") != re.sub(r"\s+", "", ddl):
+    tokens = _TOKEN.findall(ddl)
+    if re.sub(r"\s+", "", "".join(tokens)) != re.sub(r"\s+", "", ddl):
         raise ContractError(f"type {ddl!r}: write it as Spark SQL DDL, such as array<struct<item_id string not null, price_cents bigint>>")
     parsed, rest = _parse(tokens, ddl)
     if rest:
@@ -53,15 +53,17 @@ def _parse(tokens: list[str], ddl: str) -> tuple[Type, list[str]]:
     while rest[:1] in (["<"], [","]):
         rest = rest[1:]
         if names is None:
-            name, rest = rest[0], rest[2:] if rest[1:2] == [":"] else rest[1:]
+            name, rest = "".join(rest[:1]), rest[2:] if rest[1:2] == [":"] else rest[1:]
         else:
-            name = names[len(parts)]
+            name = names[len(parts)] if len(parts) < len(names) else ""
         part, rest = _parse(rest, ddl)
-        is_required = name == "key" or (bool(rest) and rest[0].startswith("not"))
-        rest = rest[1:] if rest and rest[0].startswith("not") else rest
-        parts.append(Field(name, part, nullable=not is_required))
+        has_mark = bool(rest) and rest[0].lower().startswith("not")
+        rest = rest[1:] if has_mark else rest
+        parts.append(Field(name, part, nullable=not (has_mark or (kind, name) == ("map", "key"))))
     if rest[:1] != [">"]:
         raise ContractError(f"type {ddl!r}: {kind}< is not closed")
+    if names is not None and len(parts) != len(names):
+        raise ContractError(f"type {ddl!r}: {kind}<> holds {' and '.join(names)}, found {len(parts)} types")
     return Type(kind, tuple(parts)), rest[1:]
 
 
