@@ -38,7 +38,7 @@ def _canonical(value: Column, kind: DataType) -> Column:
         return value
     if isinstance(kind, MapType):
         entry = StructType().add("key", kind.keyType).add("value", kind.valueType)
-        return _canonical(F.array_sort(F.map_entries(value)), ArrayType(entry))
+        return F.array_sort(_canonical(F.map_entries(value), ArrayType(entry)))  # sorted last: an entry with a map in it has no order
     if isinstance(kind, ArrayType):
         return F.transform(value, lambda e: _canonical(e, kind.elementType))
     inside = F.struct(*(_canonical(value.getField(f.name), f.dataType).alias(f.name) for f in kind.fields))
