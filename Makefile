@@ -31,8 +31,8 @@ format: .venv/dev  ## Mend formatting and what lint can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: .venv/sluice .venv/jars  ## Measure: run tests/benchmarks/bench_*.py one after the other
-	@for file in tests/benchmarks/bench_*.py; do stem=$$(basename $$file .py); echo "== $$stem"; $(BIN)/python -m tests.benchmarks.$$stem || exit 1; done
+bench: .venv/sluice .venv/jars .venv/dev  ## Measure: run tests/benchmarks/*.py one after the other
+	@for file in tests/benchmarks/*.py; do stem=$$(basename $$file .py); echo "== $$stem"; $(BIN)/python -m tests.benchmarks.$$stem || exit 1; done
 
 requirements: .venv/uv  ## Choose and pin all versions anew: requirements/*.in to *.txt
 	cd requirements && for group in core dev airflow training; do \
