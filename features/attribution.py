@@ -101,24 +101,15 @@ def _among(events: DataFrame, acted_on: DataFrame) -> DataFrame:
 
 def _samples(requests: DataFrame, acted_on: DataFrame, params: Params) -> DataFrame:
     """Drawn samples of search requests that an event may match, one row each: a superset, as users share buckets."""
-    fields = ("item_id", "stage", "is_exposed", "position")
-    has_item = F.col("items").isNull() | F.arrays_overlap("candidates.item_id", "items")
-    narrow = (
-        requests.where((F.col("domain") == "search") & F.col("user_id").isNotNull())
-        .select(
-            "request_id",
-            "user_id",
-            "requested_at",
-            "query_norm",
-            F.col("day").alias("request_day"),
-            F.arrays_zip(*(F.col(f"candidates.{name}") for name in fields)).alias("candidates"),
-            _bucket("user_id").alias("bucket"),
-        )
-        .join(F.broadcast(acted_on), on=["bucket"], how="inner")  # at most one row a bucket
-        .where(has_item)
+    fields = ("item_id", "stage", "is_exposed", "position")  # all that the draw needs: the scan reads no other field
+    search = requests.where((F.col("domain") == "search") & F.col("user_id").isNotNull()).select(
+        *("request_id", "user_id", "requested_at", "query_norm", F.col("day").alias("request_day"), _bucket("user_id").alias("bucket")),
+        *(F.col(f"candidates.{name}").alias(name) for name in fields),
     )
+    near = search.join(F.broadcast(acted_on), on=["bucket"], how="inner")  # at most one row a bucket
+    narrow = near.where(F.col("items").isNull() | F.arrays_overlap("item_id", "items"))
     may_match = F.filter(
-        draw(F.col("candidates"), F.col("request_id"), params=params),
+        draw(F.arrays_zip(*fields), F.col("request_id"), params=params),
         lambda c: F.col("items").isNull() | F.array_contains("items", c["item_id"]),
     )
     best_first = F.struct(

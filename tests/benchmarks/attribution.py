@@ -68,7 +68,7 @@ def generate(spark: SparkSession, folder: Path, number: int) -> None:
         return F.pmod(F.xxhash64("id", F.lit(salt)), F.lit(of))
 
     candidate = F.expr(
-        "transform(sequence(0, 19), i -> struct(concat('i', cast(pmod(xxhash64(user, i, pmod(id, 5)), 200000) as string)) as item_id, "
+        "transform(sequence(0, 19), i -> struct('i' || string(20 * pmod(xxhash64(user, i, pmod(id, 5)), 10000) + i) as item_id, "
         "if(i < 4, 'exposed', if(i < 16, 'ranked', 'recalled')) as stage, i < 4 as is_exposed, if(i < 4, i + 1, null) as position, "
         "0.1d * i as score, cast(100 * i as bigint) as price_cents))"
     )

@@ -199,14 +199,29 @@ def test_fates_are_those_of_the_contract():
     assert tuple(level.name for level in LEVELS) == CREDITED
 
 
-def test_requests_are_read_once_and_only_matched_samples_are_shuffled(spark, tmp_path):
-    """The plan: one scan of requests, joined by broadcast, and one exchange above them."""
+@pytest.fixture
+def long_plans(spark):
+    """Plans as text, uncut."""
+    names = ("spark.sql.maxPlanStringLength", "spark.sql.maxMetadataStringLength")
+    before = {name: spark.conf.get(name) for name in names}
+    for name in names:
+        spark.conf.set(name, "100000")
+    yield
+    for name, value in before.items():
+        spark.conf.set(name, value)
+
+
+def test_requests_are_read_once_and_only_matched_samples_are_shuffled(spark, tmp_path, long_plans):
+    """The plan: one scan of requests with four fields of the candidates, met by broadcast, and one exchange above it."""
     frame(spark, REQUESTS, [{"candidates": [SHOWN]}]).write.parquet(str(tmp_path / "requests"))
     frame(spark, EVENTS, [{}]).write.parquet(str(tmp_path / "events"))
     attributed = attribute(spark.read.parquet(str(tmp_path / "requests")), spark.read.parquet(str(tmp_path / "events")), DAY)
-    plan = attributed._jdf.queryExecution().executedPlan().treeString().splitlines()
-    requests = [line for line in plan if "FileScan" in line and "query_norm" in line]
-    assert len(requests) == 1, plan
-    exchanges = [line for line in plan if " Exchange " in line]
-    assert len(exchanges) == 2  # the day's acted-on items by user, then matched samples and events
-    assert sum("BroadcastHashJoin" in line for line in plan) == 1 and not any("SortMergeJoin" in line for line in plan)
+    plan = attributed._jdf.queryExecution().executedPlan().toString().splitlines()
+    scans = [line.split("ReadSchema: ")[1] for line in plan if "FileScan" in line]
+    of_requests = [schema for schema in scans if "candidates" in schema]
+    assert len(of_requests) == 1 and len(scans) > 1, scans
+    assert "candidates:array<struct<item_id:string,stage:string,is_exposed:boolean,position:int>>" in of_requests[0]
+    assert sum("REPARTITION_BY_COL" in line for line in plan) == 1
+    above = plan[: next(n for n, line in enumerate(plan) if "REPARTITION_BY_COL" in line)]
+    assert not any("Exchange" in line or "Join" in line for line in above), above
+    assert sum("BroadcastHashJoin" in line for line in plan) == 2 and not any("SortMergeJoin" in line for line in plan)
