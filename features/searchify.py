@@ -76,16 +76,18 @@ def with_negatives(
     cart or pay it within `pay_window_s` before or after. The `num_negatives` most similar are taken.
     Ties: own request first, then cosine, then item_id; requested_at is of the own request, else the latest before the click, else the click's.
     """
-    shown = _shown_around(clicks, requests, params)
-    own = shown.groupBy("event_id").agg(
+    around = _lists_around(clicks, requests, params)
+    listed = F.get(F.filter("shown", lambda c: c["item_id"] == F.col("item_id")), F.lit(0))["price_cents"]
+    own = around.groupBy("event_id").agg(
         F.min(F.when(F.col("is_own"), F.col("requested_at"))).alias("own_at"),
         F.max(F.when(F.col("requested_at") <= F.col("event_at"), F.col("requested_at"))).alias("before_at"),
-        F.min(F.when(F.col("shown_id") == F.col("item_id"), F.struct(~F.col("is_own"), "requested_at", "price_cents"))).alias("clicked"),
+        F.min(F.when(listed.isNotNull(), F.struct(~F.col("is_own"), "requested_at", listed.alias("price_cents")))).alias("clicked"),
     )
-    ranked = _similar(_not_positive(shown.where(F.col("shown_id") != F.col("item_id")), positives, params), items, vectors, params)
+    ranked = _similar(_not_positive(_others_shown(around), positives, params), items, vectors, params)
     best = F.struct(F.col("is_widened"), (-F.col("cosine")).alias("far"), F.col("shown_id").alias("item_id"), "price_cents")
     lists = (
-        ranked.groupBy("event_id", "shown_id")
+        ranked.repartition("event_id")  # serves both aggregates
+        .groupBy("event_id", "shown_id")
         .agg(F.min(best).alias("best"))
         .groupBy("event_id")
         .agg(F.sort_array(F.collect_list("best")).alias("all"))
@@ -96,8 +98,8 @@ def with_negatives(
     negatives = F.transform(chosen, lambda n: F.struct(n["item_id"].alias("item_id"), n["price_cents"].alias("price_cents")))
     lists = lists.select("event_id", F.when(F.size(chosen) >= params.min_negatives, negatives).alias("negatives"))
     return (
-        clicks.join(own, on=["event_id"], how="left")
-        .join(lists, on=["event_id"], how="left")
+        clicks.join(broadcast_if_small(own, requests.select("request_id")), on=["event_id"], how="left")
+        .join(broadcast_if_small(lists, requests.select("request_id")), on=["event_id"], how="left")
         .withColumns(
             {
                 "requested_at": F.least(F.coalesce("own_at", "before_at", "event_at"), F.col("event_at")),
@@ -108,26 +110,28 @@ def with_negatives(
     )
 
 
-def _shown_around(clicks: DataFrame, requests: DataFrame, params: Params) -> DataFrame:
-    """One row per click and item shown by a request that may serve it: shown_id, price_cents, requested_at, is_own."""
+def _lists_around(clicks: DataFrame, requests: DataFrame, params: Params) -> DataFrame:
+    """One row per click and request that may serve it: requested_at, is_own, and what was shown as struct<item_id, price_cents>."""
     shown = F.filter("candidates", lambda c: c["is_exposed"])
     lists = requests.where(F.col("domain") != "search").select(
         "user_id",
         "domain",
         F.col("request_id").alias("list_id"),
         "requested_at",
-        F.col("day").alias("list_day"),
         F.transform(shown, lambda c: F.struct(c["item_id"].alias("item_id"), c["price_cents"].alias("price_cents"))).alias("shown"),
     )
     narrow = broadcast_if_small(clicks.select(*CLICK), clicks)
     paired = lists.join(narrow, on=["user_id", "domain"], how="inner")  # <= max_per_user_day clicks for each list
     is_own = F.coalesce(F.col("list_id") == F.col("origin_request_id"), F.lit(False))
     gap = F.abs(F.unix_micros("requested_at") - F.unix_micros("event_at"))
-    near = paired.withColumn("is_own", is_own).where(F.col("is_own") | (gap <= params.widen_s * 1_000_000))
-    one = near.select(*CLICK, "requested_at", "is_own", F.explode("shown").alias("each"))
-    return one.select(
-        *CLICK, "requested_at", "is_own", F.col("each.item_id").alias("shown_id"), F.col("each.price_cents").alias("price_cents")
-    )
+    return paired.withColumn("is_own", is_own).where(F.col("is_own") | (gap <= params.widen_s * 1_000_000))
+
+
+def _others_shown(around: DataFrame) -> DataFrame:
+    """One row per click, request and item shown beside the clicked one: shown_id and its price_cents."""
+    others = F.filter("shown", lambda c: c["item_id"] != F.col("item_id"))
+    one = around.select("event_id", "user_id", "item_id", "event_at", "is_own", F.explode(others).alias("each"))
+    return one.select(*one.columns[:-1], F.col("each.item_id").alias("shown_id"), F.col("each.price_cents").alias("price_cents"))
 
 
 def _not_positive(shown: DataFrame, positives: DataFrame, params: Params) -> DataFrame:
@@ -137,7 +141,7 @@ def _not_positive(shown: DataFrame, positives: DataFrame, params: Params) -> Dat
     )
     gap = F.abs(F.unix_micros("acted_at") - F.unix_micros("event_at"))
     is_positive = (F.col("actor") == F.col("user_id")) & (F.col("acted_on") == F.col("shown_id")) & (gap < params.pay_window_s * 1_000_000)
-    return shown.join(acts, on=is_positive, how="left_anti")
+    return shown.join(broadcast_if_small(acts, acts), on=is_positive, how="left_anti")
 
 
 def _similar(shown: DataFrame, items: DataFrame, vectors: DataFrame, params: Params) -> DataFrame:
@@ -182,10 +186,11 @@ def with_queries(clicks: DataFrame, history: DataFrame, stats: DataFrame, vector
         .groupBy("item_id")
         .agg(F.slice(F.sort_array(F.collect_list(popular)), 1, params.stats_top).alias("common"))
     )
-    tiers = keyed.join(own, on=["user_id", "item_id"], how="left").join(common, on=["item_id"], how="left")
+    tiers = keyed.join(broadcast_if_small(own, history), on=["user_id", "item_id"], how="left")
+    tiers = tiers.join(broadcast_if_small(common, stats), on=["item_id"], how="left")
     tiers = tiers.select("event_id", "item_id", F.col("own.query_norm").alias("user_history"), _drawn_query(params).alias("item_stats"))
     close = _nearest_queries(tiers.where(F.coalesce("user_history", "item_stats").isNull()), vectors, params)
-    tiers = tiers.join(close, on=["item_id"], how="left")
+    tiers = tiers.join(broadcast_if_small(close, vectors), on=["item_id"], how="left")
     source = F.when(F.col("user_history").isNotNull(), "user_history").when(F.col("item_stats").isNotNull(), "item_stats")
     source = source.when(F.col("nearest").isNotNull(), "nearest")
     found = tiers.select(
@@ -194,7 +199,7 @@ def with_queries(clicks: DataFrame, history: DataFrame, stats: DataFrame, vector
         source.alias("query_source"),
         F.when(source == "nearest", F.col("cosine")).alias("query_similarity"),
     )
-    return clicks.join(found, on=["event_id"], how="left")
+    return clicks.join(broadcast_if_small(found, history), on=["event_id"], how="left")
 
 
 def _drawn_query(params: Params) -> Column:

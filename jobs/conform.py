@@ -34,7 +34,7 @@ def bookkeeping(accounts: Sequence[str]) -> list[str]:
 
 def of_element(condition: str, fields: Sequence[str], element: str = "e") -> str:
     """SQL about the fields of a list's element as SQL about the lambda variable `element`; other names stay the row's."""
-    return _WORD.sub(lambda m: f"{element}.{m.group()}" if m.group() in fields else m.group(), condition)
+    return _WORD.sub(lambda m: f"{element}.{m.group()}" if m.group().strip("`") in fields else m.group(), condition)
 
 
 def conform(frame: DataFrame, contract: Contract, rules: Sequence[Any], accounts: Mapping[str, Account]) -> DataFrame:
@@ -71,7 +71,7 @@ def _select(frame: DataFrame, contract: Contract, accounts: Mapping[str, Account
             f"schemas/{contract.name}.py says what it must return"
         )
     control = {"_fate": F.lit(KEPT), "_rule": F.lit(None), "_reason": F.lit(None), "_raw": F.lit(None), "_line": F.lit(None)}
-    controls = [(F.col(c) if c in given else default).cast("string").alias(c) for c, default in control.items()]
+    controls = [(F.coalesce(F.col(c), default) if c in given else default).cast("string").alias(c) for c, default in control.items()]
     casts = [F.col(f.name).cast(f.dataType).alias(f.name) for f in schema.fields]
     return frame.select(*casts, *controls, *(_account_struct(given[account_column(a)], account_column(a)) for a in accounts))
 
@@ -108,7 +108,7 @@ def _take_out_elements(
     checked = f"filter(transform(`{column}`, (e, i) -> struct(i as element, {first_broken} as rule, e)), x -> x.rule is not null)"
     empty = f"cast(array() as array<struct<element: int, rule: string, e: {rows.schema[column].dataType.elementType.simpleString()}>>)"
     has_bad = f"exists(`{column}`, e -> not ({holds}))"
-    rows = rows.withColumn("_has_bad", F.expr(f"coalesce({has_bad}, false)"))
+    rows = rows.withColumn("_has_bad", F.expr(f"_fate = '{KEPT}' and coalesce({has_bad}, false)"))  # what is excluded is not judged
     rows = rows.withColumn("_taken", F.expr(f"if(_has_bad, {checked}, {empty})"))
     rows = rows.withColumn(column, F.expr(f"if(_has_bad, filter(`{column}`, e -> {holds}), `{column}`)"))
     for name, account in accounts.items():
@@ -116,7 +116,7 @@ def _take_out_elements(
             fate = of_element(account.element_fate, fields, "t.e")
             rows = rows.withColumn(account_column(name), _moved(rows.schema[account_column(name)], fate))
     reasons = F.create_map(*(F.lit(text) for r in rules for text in (r.name, _reason(r))))
-    bad = F.transform("_taken", lambda t: _quarantine_struct(contract, t.rule, t.element, F.to_json(t.e, JSON), reasons[t.rule]))
+    bad = F.transform("_taken", lambda t: _quarantine_struct(contract, t.rule, t.element, F.coalesce(F.to_json(t.e, JSON), F.lit("null")), reasons[t.rule]))
     bad = F.concat(F.col("_bad"), bad) if "_bad" in rows.columns else bad
     return rows.withColumn("_bad", bad).drop("_taken", "_has_bad")
 

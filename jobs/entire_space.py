@@ -98,7 +98,7 @@ def pseudo_rows(inputs: Mapping[str, DataFrame], day: date, params: Params) -> D
     fate = (
         F.when(F.col("negatives").isNull(), "no_similar_negative").when(F.col("query_norm").isNull(), "no_query").otherwise("searchified")
     )
-    made = asked.join(paid, on=["event_id"], how="left").withColumn("fate", fate)
+    made = asked.join(broadcast_if_small(paid, attributions), on=["event_id"], how="left").withColumn("fate", fate)
     return made.select(
         F.concat(F.lit("pseudo:"), "event_id").alias("request_id"),
         *("user_id", "domain", "requested_at", "query_norm", "query_source", "query_similarity"),

@@ -98,7 +98,8 @@ def audit_staged(spark: "SparkSession", lake: str, draft: Mapping[str, Any]) -> 
     rows = read_files(spark, contract, [f"{root}/{f.path}" for f in files], structs)
     rows = rows.select("*", row_hash(rows.drop(*bookkeeping(list(fates))).schema))
     wanted = hash_sums() | _fate_sums(fates) | _total_sums(contract) | {"rules_broken": _rows_that_break(contract, suite)}
-    results, values = audit(rows, [*implied(contract), *suite.expectations], wanted)
+    personal = [c.name for c in contract.columns if c.personal]
+    results, values = audit(rows, [*implied(contract), *suite.expectations], wanted, unlisted=personal)
     results = [*map(_named, results), *(_named(r) for r in _references(spark, lake, contract, rows, draft))]
     if values["rules_broken"]:
         raise GateError(

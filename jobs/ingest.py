@@ -5,7 +5,6 @@ then published day by day. Every line has a fate: a row, a named exclusion, or q
 """
 
 import importlib
-import logging
 import pkgutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from features.books import tally
 from jobs.conform import KEPT, QUARANTINED
 from jobs.gate import GateError
 from jobs.run import Outcome, UsageError, facts_now, new_run_id, publish_rows
+from jobs.session import suited_to
 from jobs.sources import RawTable
 from jobs.storage import check_lake, filesystem, lake_address, open_table, spark_address
 from schemas.contract import Account, Contract, load
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 RAW_TABLES = ("items", "requests", "events")
 CONTROL = ("_fate", "_rule", "_reason", "_raw", "_line", "_num_lines")
-log = logging.getLogger("sluice")
+LINE_BYTES = 500  # of parquet that a line of a raw log takes, at most: a request with 60 candidates
 
 
 def source_names() -> list[str]:
@@ -96,7 +96,8 @@ def _publish(
     went_in = sum(n for (d, _), n in lines.items() if d == day)
     draft = {"seen": open_table(lake, contract).publishes(day), **facts, "inputs": {}, "label_as_of": None, "reasons": ["ingested"]}
     draft |= {"accounts": [{"account": "lines", "input": options["source"], "in": went_in}]}
-    return publish_rows(spark, lake, contract, of_day, day, {"lines": account}, draft)
+    with suited_to(spark, went_in * LINE_BYTES):
+        return publish_rows(spark, lake, contract, of_day, day, {"lines": account}, draft)
 
 
 def _by_fate(lines: Mapping[tuple[date, str], int]) -> dict[str, int]:

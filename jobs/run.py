@@ -23,7 +23,7 @@ from jobs.conform import conform
 from jobs.freshness import code_fingerprint, contract_fingerprint, stale_reasons
 from jobs.gate import GateError, admit, draft_path, suite_fingerprint, suite_of, write_draft
 from jobs.inputs import Pinned, Tables, label_as_of, left_sides, pin
-from jobs.session import SetupError, session
+from jobs.session import SetupError, session, suited_to
 from jobs.storage import NotPublishedError, check_lake, filesystem, lake_address, spark_address, table_root
 from schemas.contract import Account, Contract, ContractError
 
@@ -126,9 +126,10 @@ def _build_once(
     draft |= {"inputs": {name: found.as_json() for name, found in pinned.items()}, "accounts": left_sides(contract, pinned, day)}
     draft |= {"label_as_of": label and label.isoformat(), "reasons": reasons or ["forced"]}
     frames = {name: found.table.read(spark, found.days) for name, found in pinned.items()}
-    rows = build(frames, day, **options)
     accounts = {a.name: a for i in contract.inputs for a in i.accounts}
-    return publish_rows(spark, lake, contract, rows, day, accounts, draft)
+    num_bytes = sum(r["bytes"] for found in pinned.values() for r in found.receipts.values())
+    with suited_to(spark, num_bytes):
+        return publish_rows(spark, lake, contract, build(frames, day, **options), day, accounts, draft)
 
 
 def publish_rows(
