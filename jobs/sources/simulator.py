@@ -59,7 +59,7 @@ OPTIONS = {
     "users": "number of users; rows grow with it (200)",
     "items": "number of items, at least 400; a leaf category holds about 250 (5000)",
     "searches_per_user_day": "mean search requests of a user and day; all other behaviour is in proportion (3)",
-    "truth": "absent or empty folder that gets the planted truth as parquet: events/ and candidates/; jobs never read it (not written)",
+    "truth": "absent or empty local or mounted folder that gets the planted truth as parquet: events/ and candidates/; jobs never read it (not written)",
     "scratch": "absent or empty folder, seen by all Spark workers, for the generated rows; keep it until they are read (a temporary one)",
     "partitions": "Spark tasks that generate; rows do not depend on it (four per core)",
 }
@@ -104,13 +104,14 @@ def _plan(path: str | None, days: tuple[date, date] | None, options: dict[str, s
 def _folders(options: dict[str, str]) -> dict[str, str]:
     """Absolute folders by role, empty; a temporary scratch folder goes when the process ends."""
     folders = {role: os.path.abspath(options[role]) for role in ("scratch", "truth") if role in options}
-    full = [
+    problems = [f"{role} {options[role]} is no local or mounted folder; name one" for role in folders if "://" in options[role]]
+    problems += [
         f"{role} {folder} is not empty; name another or empty it"
         for role, folder in folders.items()
-        if os.path.exists(folder) and os.listdir(folder)
+        if os.path.exists(folder) and (not os.path.isdir(folder) or os.listdir(folder))
     ]
-    if full:
-        raise SourceError("simulator: " + "; ".join(full))
+    if problems:
+        raise SourceError("simulator: " + "; ".join(problems))
     if "scratch" not in folders:
         folders["scratch"] = tempfile.mkdtemp(prefix="sluice-shop-")
         atexit.register(shutil.rmtree, folders["scratch"], ignore_errors=True)
