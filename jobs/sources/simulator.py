@@ -59,7 +59,7 @@ OPTIONS = {
     "users": "number of users; rows grow with it (200)",
     "items": "number of items, at least 400; a leaf category holds about 250 (5000)",
     "searches_per_user_day": "mean search requests of a user and day; all other behaviour is in proportion (3)",
-    "truth": "absent or empty local or mounted folder that gets the planted truth as parquet: events/ and candidates/; jobs never read it (not written)",
+    "truth": "absent or empty local or mounted folder for the planted truth: events/ and candidates/; jobs never read it (not written)",
     "scratch": "absent or empty folder, seen by all Spark workers, for the generated rows; keep it until they are read (a temporary one)",
     "partitions": "Spark tasks that generate; rows do not depend on it (four per core)",
 }
