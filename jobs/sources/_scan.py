@@ -1,0 +1,84 @@
+"""Files in Spark tasks: each file (or row group) is one task, read as a stream, with the number of each line.
+
+Spark's own text readers give neither line numbers nor the text of a record that they could not read.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
+
+from jobs.storage import filesystem
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import DataFrame, SparkSession
+
+Piece = TypeVar("Piece")
+BATCH_ROWS = 4096
+
+
+def open_lines(address: str) -> BinaryIO:
+    """The file as a stream of lines; unpacked where its name ends in .gz, .bz2 or .zst."""
+    import io
+
+    system, path = filesystem(address)
+    return io.BufferedReader(system.open_input_stream(path, compression="detect"), 1 << 20)
+
+
+def over_pieces(
+    spark: "SparkSession", pieces: Sequence[Piece], batches: Callable[[Piece], Iterator["pa.RecordBatch"]], schema: "pa.Schema"
+) -> "DataFrame":
+    """The rows that `batches` gives for each piece, one task a piece. Lazy: nothing is read before the frame is used."""
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    work = list(pieces)
+
+    def run(tasks: Iterator["pa.RecordBatch"]) -> Iterator["pa.RecordBatch"]:
+        for task in tasks:
+            for number in task.column(0).to_pylist():
+                yield from batches(work[number])
+
+    numbers = spark.range(0, len(work), 1, max(1, len(work)))
+    return numbers.mapInArrow(run, from_arrow_schema(schema))
+
+
+def count_each(spark: "SparkSession", pieces: Sequence[Piece], count: Callable[[Piece], int]) -> list[tuple[int, str | None]]:
+    """What `count` gives for each piece, in their order, or what is wrong with it: one pass over all, before anything else."""
+    import pyarrow as pa
+
+    schema = pa.schema([("number", pa.int64()), ("found", pa.int64()), ("fault", pa.string())])
+
+    def batches(numbered: tuple[int, Piece]) -> Iterator["pa.RecordBatch"]:
+        found, fault = 0, None
+        try:
+            found = count(numbered[1])
+        except (OSError, EOFError, ValueError) as error:
+            fault = str(error).splitlines()[0] if str(error) else type(error).__name__
+        yield pa.RecordBatch.from_pylist([{"number": numbered[0], "found": found, "fault": fault}], schema=schema)
+
+    told = over_pieces(spark, list(enumerate(pieces)), batches, schema).collect()  # a row for each file
+    return [(row["found"], row["fault"]) for row in sorted(told)]
+
+
+def files_below(address: str) -> list[str]:
+    """Paths, relative to the folder, of all files in it and its folders, sorted; hidden ones and those that begin with `_` left out."""
+    from pyarrow import fs as pafs
+
+    system, root = filesystem(address)
+    found = system.get_file_info(pafs.FileSelector(root, recursive=True, allow_not_found=True))
+    names = sorted(os.path.relpath(f.path, root) for f in found if f.is_file)
+    return [name for name in names if not any(part.startswith((".", "_")) for part in name.split("/"))]
+
+
+def in_batches(rows: Iterator[dict[str, object]], schema: "pa.Schema") -> Iterator["pa.RecordBatch"]:
+    """The rows, some thousand at a time."""
+    import pyarrow as pa
+
+    held: list[dict[str, object]] = []
+    for row in rows:
+        held.append(row)
+        if len(held) == BATCH_ROWS:
+            yield pa.RecordBatch.from_pylist(held, schema=schema)
+            held = []
+    if held:
+        yield pa.RecordBatch.from_pylist(held, schema=schema)
