@@ -92,6 +92,7 @@ REQUEST_ROWS = [  # each case is a user of its own
     {"request_id": "rec.s", "user_id": "rec", "requested_at": NOON - 2 * HOUR},
     *({"request_id": f"clicked.{n}", "user_id": "clicked", "requested_at": NOON - n * HOUR} for n in (1, 2, 3)),
     *({"request_id": f"same_time.{n}", "user_id": "same_time", "requested_at": NOON - n * HOUR} for n in (1, 2)),
+    *({"request_id": f"skew.{n}", "user_id": "skew", "requested_at": NOON - n * HOUR} for n in (1, 3)),
     *({"request_id": f"ties.{n}", "user_id": "ties", "requested_at": NOON - HOUR} for n in "abcd"),
     {"request_id": "lone.r", "user_id": "lone", "requested_at": NOON - HOUR, "candidates": [HIDDEN]},
 ]
@@ -118,6 +119,9 @@ EVENT_ROWS = {
     "click_of_3": (("clicked", "a", "click", "search", NOON - 1.5 * HOUR, "clicked.3"), ("native", "clicked.3")),
     "paid_at_click": (("same_time", "a", "pay", "shop", NOON, None), ("pay_exposed", "same_time.1")),  # a click at that time is no click
     "click_at_pay": (("same_time", "a", "click", "search", NOON, "same_time.2"), ("native", "same_time.2")),
+    "click_of_skew_3": (("skew", "a", "click", "search", NOON - 2.5 * HOUR, "skew.3"), ("native", "skew.3")),
+    "click_before_request": (("skew", "a", "click", "search", NOON - 2 * HOUR, "skew.1"), ("click_exposed", "skew.3")),
+    "pay_before_request": (("skew", "a", "pay", "shop", NOON - 1.5 * HOUR, None), ("pay_clicked", "skew.3")),  # skew.1 is still to come
     "ties": (("ties", "a", "click", "rec", NOON, None), ("click_exposed", "ties.c")),  # position 1 before 2 before null, then request_id
     "null_user": ((None, "a", "click", "rec", NOON, None), ("no_candidate", None)),
 }
