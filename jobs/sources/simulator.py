@@ -30,7 +30,7 @@ request (0.01), and unrelated events that meet a list. Uncredited: 0.175 / 5 on 
 + 1.0 for each list of rec or shop, on items not sought; those lists are 0.30 + 0.175 + 0.05 + 0.05 of users who come back and 0.43 of
 others; together 1.09, of which lost request ids (2 %), late arrivals (1 %), bots (who never come back) and chance take 6 to 8 %.
 Measured by a query apart from the jobs (1,000 users, days 4-8 of 10, 2026-11-21): requests 2.03, samples 2.98 then 5.05, click positives
-2.01 then 4.15 times the exposed-only ones; CTR 0.049, positive rate of pseudo-requests 0.051. Four of five credits beyond the native ones
+2.02 then 4.17 times the exposed-only ones; CTR 0.049, positive rate of pseudo-requests 0.051. Four of five credits beyond the native ones
 go to the very request that was the cause: people search the same things several times a day. The first day lacks what came before, the
 last six what comes after.
 Source: UniScale (arXiv 2603.24226), ES3; the mechanisms are our choice.

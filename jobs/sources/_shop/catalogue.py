@@ -100,7 +100,8 @@ def make_catalogue(plan: Plan) -> Catalogue:
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([plan.seed, 0])))
     shape = (leaves, -(-plan.items // leaves))
     is_item = (np.arange(shape[1]) * leaves + np.arange(leaves)[:, None]) < plan.items
-    facets = np.stack([(rng.random(shape) ** 1.5 * n).astype(np.int8) for n in _VALUES])
+    # a few common values on most items, as brands and colours are: 0.44 of items have the commonest colour
+    facets = np.stack([(rng.random(shape) ** 2.5 * n).astype(np.int8) for n in _VALUES])
     quality = rng.standard_normal(shape, np.float32)
     quality[0, 0] = shop.hot_item_quality
     taste = rng.standard_normal((*shape, TASTES), np.float32) / np.float32(np.sqrt(TASTES))
@@ -135,11 +136,11 @@ def make_catalogue(plan: Plan) -> Catalogue:
 
 
 def _make_queries(plan: Plan, facets: np.ndarray, is_item: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Each query describes an item of its leaf by some of its facets: the first by none, the rarer the more."""
+    """Each query describes an item of its leaf by some of its facets: the first by none, the rarer the more; 2.4 words on average."""
     leaves, queries = len(is_item), plan.shop.queries_per_leaf
     described = rng.integers(0, is_item.sum(axis=1)[:, None], (leaves, queries))
     rarity = np.arange(queries) / queries
-    is_named = rng.random((len(FACETS), leaves, queries)) < 0.15 + 0.6 * rarity
+    is_named = rng.random((len(FACETS), leaves, queries)) < 0.4 + 0.35 * rarity
     is_named[:, :, 0] = False
     values = facets[:, np.arange(leaves)[:, None], described]
     return np.where(is_named, values, -1).astype(np.int8), (rng.random((leaves, queries)) < plan.shop.strict_share) & (rarity >= 0.5)
