@@ -136,7 +136,7 @@ def make_catalogue(plan: Plan) -> Catalogue:
 
 
 def _make_queries(plan: Plan, facets: np.ndarray, is_item: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Each query describes an item of its leaf by some of its facets: the first by none, the rarer the more; 2.4 words on average."""
+    """Each query describes an item of its leaf by some of its facets: the first by none, the rarer the more; 2.5 words on average."""
     leaves, queries = len(is_item), plan.shop.queries_per_leaf
     described = rng.integers(0, is_item.sum(axis=1)[:, None], (leaves, queries))
     rarity = np.arange(queries) / queries
