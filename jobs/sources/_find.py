@@ -34,8 +34,8 @@ class LogFile:
     columns: tuple[str, ...] = ()
     schema: "pa.Schema | None" = None
     """Of a parquet file."""
-    element_fields: frozenset[str] = field(default_factory=frozenset)
-    """Names inside the objects of `candidates`, where any were seen."""
+    element_fields: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Names inside the objects of each column that was seen to list objects."""
     rows_of_groups: tuple[int, ...] = ()
     """Rows of each row group, by the footer of a parquet file."""
 
@@ -107,8 +107,7 @@ def _look_at_parquet(file: LogFile) -> dict[str, Any]:
         meta, schema = parquet.metadata, parquet.schema_arrow
         groups = tuple(meta.row_group(n).num_rows for n in range(meta.num_row_groups))
     plain = schema_of(schema)
-    inner = plain.field("candidates").type if "candidates" in schema.names else None
-    fields = frozenset(f.name for f in inner.value_type) if inner is not None and _is_list_of_structs(inner) else frozenset()
+    fields = {f.name: frozenset(each.name for each in f.type.value_type) for f in plain if _is_list_of_structs(f.type)}
     return {"columns": tuple(schema.names), "schema": plain, "element_fields": fields, "rows_of_groups": groups}
 
 
@@ -120,15 +119,17 @@ def _is_list_of_structs(kind: "pa.DataType") -> bool:
 
 def _look_at_json(stream: Any) -> dict[str, Any]:
     names: dict[str, None] = {}
-    fields: set[str] = set()
+    fields: dict[str, frozenset[str]] = {}
     for number, record in enumerate(islice(records(stream, "jsonl"), PROBED_RECORDS)):
         if number == 0 and record.raw.startswith("["):
             raise ValueError("it is one JSON list; write one object on each line (jq -c '.[]')")
         values = record.values or {}
         names |= dict.fromkeys(values)
-        listed = values.get("candidates")
-        fields |= {key for each in (listed if isinstance(listed, list) else []) if isinstance(each, dict) for key in each}
-    return {"columns": tuple(names), "element_fields": frozenset(fields)}
+        for name, listed in values.items():
+            for each in listed if isinstance(listed, list) else ():
+                if isinstance(each, dict):
+                    fields[name] = fields.get(name, frozenset()) | each.keys()
+    return {"columns": tuple(names), "element_fields": fields}
 
 
 def schema_of(schema: "pa.Schema") -> "pa.Schema":

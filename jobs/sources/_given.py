@@ -24,7 +24,7 @@ def given(path: str | None, rename: str, delimiter: str, nulls: str, items: str)
     renames, problems = _renames(rename)
     if len(delimiter) != 1:
         problems.append(f"option delimiter is {delimiter!r}, must be one character")
-    files, wrong = find(lake_address(path), delimiter[:1] or ",")
+    files, wrong = find(lake_address(path), delimiter if len(delimiter) == 1 else ",")
     problems += wrong
     if not files and not wrong:
         problems.append(f"there are no logs; it holds no file {', '.join(f'{t}/*.csv' for t in TABLES)} (or .jsonl, .parquet)")
@@ -63,8 +63,9 @@ def _of(renames: Renames, table: str) -> dict[str, str]:
 def _unused(renames: Renames, files: Sequence[LogFile]) -> list[str]:
     """Renames of columns that no file has: a setting without effect is a mistake."""
     held = {(file.table, name) for file in files for name in file.columns}
-    held |= {("candidates", name) for file in files for name in file.element_fields}
-    if any(file.kind == "csv" and "candidates" in file.columns for file in files):
+    held |= {("candidates", name) for file in files for fields in file.element_fields.values() for name in fields}
+    lists = {"candidates"} | {old for (_, old), new in renames.items() if new == "candidates"}
+    if any(file.kind == "csv" and lists & set(file.columns) for file in files):
         return []  # what is inside the JSON of a cell is not known yet
     known = held | {(None, name) for _, name in held}
     return [
@@ -85,7 +86,6 @@ def _alike(files: Sequence[LogFile]) -> list[tuple[LogFile, ...]]:
 def _group(table: str, files: tuple[LogFile, ...], renames: Renames, nulls: frozenset[str]) -> tuple[Group, list[str]]:
     """The group, and what it lacks."""
     held = dict.fromkeys(column for file in files for column in file.columns)
-    fields = {name for file in files for name in file.element_fields}
     wanted, problems = columns_of(table), []
     own = {name: name for name in wanted if name in held}
     for old, new in _of(renames, table).items():
@@ -93,6 +93,7 @@ def _group(table: str, files: tuple[LogFile, ...], renames: Renames, nulls: froz
             if new in own:
                 problems.append(f"{names_of(files)}: {old} is renamed to {new}, which is there already; leave one of them out")
             own[new] = old
+    fields = {name for file in files for name in file.element_fields.get(own.get("candidates", ""), ())}
     inner = _of(renames, "candidates") if table == "requests" else {}
     group = Group(table, files, own, {old: new for old, new in inner.items() if old in fields or not fields}, nulls)
     problems += _lacks(group, held)

