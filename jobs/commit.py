@@ -144,12 +144,13 @@ def check_evolution(table: DeltaTable | None, contract: Contract) -> pa.Schema:
     if table is None:
         return wanted
     present = {f.name: _shape(pa.field(f).type) for f in pa.schema(table.schema().to_arrow())}
-    changed = [n for n, shape in present.items() if n not in wanted.names or _shape(wanted.field(n).type) != shape]
-    required = [n for n in wanted.names if n not in present and not contract.column(n).nullable]
-    if changed or required:
+    shapes = {f.name: _shape(f.type) for f in wanted}
+    faults = [f"{n} is {shape} there and {shapes.get(n, 'not')} in the contract" for n, shape in present.items() if shapes.get(n) != shape]
+    faults += [f"{n} is not there, and the contract requires it" for n in shapes if n not in present and not contract.column(n).nullable]
+    if faults:
         raise ContractError(
-            f"{contract.name} version {contract.version}: columns changed {changed}, required columns added {required}; within a version "
-            f"only nullable columns may be added. Raise the version in schemas/{contract.name}.py: it becomes a new table to backfill"
+            f"{contract.name} version {contract.version} in {table.table_uri}: {'; '.join(faults)}. Within a version only nullable "
+            f"columns may be added: raise the version in schemas/{contract.name}.py (a new table, to be filled again), or undo the change"
         )
     return wanted
 

@@ -116,7 +116,8 @@ def _take_out_elements(
             fate = of_element(account.element_fate, fields, "t.e")
             rows = rows.withColumn(account_column(name), _moved(rows.schema[account_column(name)], fate))
     reasons = F.create_map(*(F.lit(text) for r in rules for text in (r.name, _reason(r))))
-    bad = F.transform("_taken", lambda t: _quarantine_struct(contract, t.rule, t.element, F.coalesce(F.to_json(t.e, JSON), F.lit("null")), reasons[t.rule]))
+    as_json = lambda t: F.coalesce(F.to_json(t.e, JSON), F.lit("null"))  # noqa: E731
+    bad = F.transform("_taken", lambda t: _quarantine_struct(contract, t.rule, t.element, as_json(t), reasons[t.rule]))
     bad = F.concat(F.col("_bad"), bad) if "_bad" in rows.columns else bad
     return rows.withColumn("_bad", bad).drop("_taken", "_has_bad")
 

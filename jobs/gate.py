@@ -13,25 +13,24 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, LongType, StringType, StructField, StructType
+from pyspark.sql.types import ArrayType
 
 from expectations.compile import audit, fingerprint, implied
 from expectations.suite import Suite
-from jobs.commit import StagedFile, append, parquet_files, publish, staged_files
-from jobs.conform import QUARANTINE, QUARANTINE_TYPE, account_column, bookkeeping, of_element
+from jobs.books import GateError, add_fates, balance, fate_struct, fate_sums, fates_not_kept, fates_of
+from jobs.commit import StagedFile, publish, staged_files
+from jobs.conform import bookkeeping, of_element
 from jobs.content import content_hash, hash_sums, row_hash
-from jobs.storage import filesystem, open_table, read_files, spark_address, table_root, write_json
-from schemas.contract import Contract, load, quarantine_of
+from jobs.quarantine import publish_quarantine, quarantined_by_rule
+from jobs.reissue import labels_flipped
+from jobs.storage import open_table, read_files, table_root, write_json
+from schemas.contract import Contract, load
 from schemas.derive import spark_schema
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 MAX_SHOWN = 5
-
-
-class GateError(RuntimeError):
-    """The gate refused to publish: what failed, by how much, and how to look at it."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,8 @@ def admit(spark: "SparkSession", lake: str, draft: dict[str, Any], accept: Mappi
     if draft.get("must_hash"):
         _refuse_other_rows(contract, day, draft["must_hash"], seen)
         return open_table(lake, contract).receipt(day)
-    labels = _flipped(spark, lake, contract, day, seen) if contract.labels else {}
-    quarantine = _publish_quarantine(spark, lake, contract, day, draft, seen)
+    labels = labels_flipped(spark, lake, contract, day, seen.files) if contract.labels else {}
+    quarantine = publish_quarantine(spark, lake, contract, day, draft) if seen.quarantined else None
     receipt = {k: v for k, v in draft.items() if k not in ("accounts", "fates", "seen", "must_hash", "pid", "host", "folder")}
     receipt |= {
         "rows": seen.rows,
@@ -94,10 +93,10 @@ def audit_staged(spark: "SparkSession", lake: str, draft: Mapping[str, Any]) -> 
     contract, suite = load(draft["table"]), suite_of(draft["table"])
     root, folder, fates = table_root(lake, contract), draft["folder"], draft["fates"]
     files = staged_files(root, contract, f"{folder}/split=kept", bookkeeping(list(fates)))
-    structs = [_struct_of(name, names) for name, names in fates.items()]
+    structs = [fate_struct(name, names) for name, names in fates.items()]
     rows = read_files(spark, contract, [f"{root}/{f.path}" for f in files], structs)
     rows = rows.select("*", row_hash(rows.drop(*bookkeeping(list(fates))).schema))
-    wanted = hash_sums() | _fate_sums(fates) | _total_sums(contract) | {"rules_broken": _rows_that_break(contract, suite)}
+    wanted = hash_sums() | fate_sums(fates) | _total_sums(contract) | {"rules_broken": _rows_that_break(contract, suite)}
     personal = [c.name for c in contract.columns if c.personal]
     results, values = audit(rows, [*implied(contract), *suite.expectations], wanted, unlisted=personal)
     results = [*map(_named, results), *(_named(r) for r in _references(spark, lake, contract, rows, draft))]
@@ -111,42 +110,9 @@ def audit_staged(spark: "SparkSession", lake: str, draft: Mapping[str, Any]) -> 
         content_hash=content_hash(values),
         results=tuple(results),
         totals=_totals(contract, rows, values),
-        fates=_add_fates(_fates(fates, values), _other_fates(spark, root, folder, fates)),
-        quarantined=_quarantined_by_rule(spark, root, folder),
+        fates=add_fates(fates_of(fates, values), fates_not_kept(spark, root, folder, fates)),
+        quarantined=quarantined_by_rule(spark, root, folder),
     )
-
-
-def _struct_of(account: str, fates: Sequence[str]) -> StructField:
-    return StructField(account_column(account), StructType([StructField(f, LongType()) for f in fates]))
-
-
-def _fate_sums(fates: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    sums = {(a, f): F.sum(f"{account_column(a)}.`{f}`") for a, names in fates.items() for f in names}
-    return {f"{a}:{f}": F.coalesce(total, F.lit(0)) for (a, f), total in sums.items()}
-
-
-def _fates(fates: Mapping[str, Sequence[str]], values: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    return {a: {f: int(values[f"{a}:{f}"]) for f in names} for a, names in fates.items()}
-
-
-def _add_fates(left: dict[str, dict[str, int]], right: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
-    return {a: {f: n + right.get(a, {}).get(f, 0) for f, n in fates.items()} for a, fates in left.items()}
-
-
-def _other_fates(spark: "SparkSession", root: str, folder: str, fates: Mapping[str, Sequence[str]]) -> dict[str, dict[str, int]]:
-    """The accounts of staged rows that are not kept."""
-    paths = [p for split in ("excluded", "quarantined") for p in _split_files(root, f"{folder}/split={split}")]
-    if not paths or not fates:
-        return {}
-    schema = StructType([_struct_of(a, names) for a, names in fates.items()])
-    sums = [total.alias(name) for name, total in _fate_sums(fates).items()]
-    return _fates(fates, spark.read.schema(schema).option("recursiveFileLookup", "true").parquet(*paths).agg(*sums).first().asDict())
-
-
-def _split_files(root: str, folder: str) -> list[str]:
-    fs, base = filesystem(f"{root}/{folder}")
-    prefix = "" if "://" not in root else root.split("://")[0] + "://"
-    return [spark_address(prefix + info.path) for info in parquet_files(fs, base)]
 
 
 def _total_sums(contract: Contract) -> dict[str, Any]:
@@ -247,88 +213,13 @@ def describe(result: Mapping[str, Any]) -> str:
     return f"{result['name']}: " + ", ".join(p for p in parts if p) + (f" ({note})" if note else "")
 
 
-def balance(contract: Contract, day: date, left: Sequence[Mapping[str, Any]], fates: Mapping[str, dict[str, int]]) -> list[dict[str, Any]]:
-    """The books: each account with what went in, the fates, and the difference. Raises GateError unless all are 0."""
-    accounts = []
-    for side in left:
-        ends = fates[side["account"]]
-        accounts.append({**side, "fates": ends, "difference": side["in"] - sum(ends.values())})
-    wrong = [a for a in accounts if a["difference"]]
-    if wrong:
-        lines = [
-            f"  {a['account']} of {a['input']}: {a['in']} in, {sum(a['fates'].values())} accounted for {a['fates']}, difference {a['difference']}"
-            for a in wrong
-        ]
-        raise GateError(
-            f"{contract.name} {day}: the books do not balance, nothing is published:\n" + "\n".join(lines) + "\n"
-            f"The build in jobs/{contract.name}.py loses or repeats rows (or the source does); the staged day is kept."
-        )
-    return accounts
-
-
 def _refuse_other_rows(contract: Contract, day: date, wanted: str, seen: Audit) -> None:
     """A forced rebuild from the same inputs by the same code must give the same rows."""
     if wanted != seen.content_hash:
         raise GateError(
-            f"{contract.name} {day}: rebuilt from the same inputs by the same code, but other rows came out: {seen.content_hash} in place of "
-            f"{wanted}. Look for an open tie, a clock or a random draw in jobs/{contract.name}.py; what was published stays"
+            f"{contract.name} {day}: rebuilt from the same inputs by the same code, but other rows came out: {seen.content_hash} "
+            f"in place of {wanted}. Look for an open tie, a clock or a random draw in jobs/{contract.name}.py; what was published stays"
         )
-
-
-def _flipped(spark: "SparkSession", lake: str, contract: Contract, day: date, seen: Audit) -> dict[str, dict[str, int]]:
-    """For a day that is issued again: how many labels became 1, and how many 0, since it was last published."""
-    table = open_table(lake, contract)
-    if not table.publishes(day):
-        return {}
-    root = table_root(lake, contract)
-    old = _positives(table.read(spark, [day]), contract, -1)
-    new = _positives(read_files(spark, contract, [f"{root}/{f.path}" for f in seen.files]), contract, 1)
-    keys = [c for c in old.columns if c not in contract.labels]
-    change = old.unionByName(new).groupBy(*keys).agg(*(F.sum(label).alias(label) for label in contract.labels))
-    counts = [F.count_if(F.col(label) == sign).alias(f"{label}:{sign}") for label in contract.labels for sign in (1, -1)]
-    flips = change.agg(*counts).first().asDict()
-    return {label: {"to_1": flips[f"{label}:1"], "to_0": flips[f"{label}:-1"]} for label in contract.labels}
-
-
-def _positives(rows: "DataFrame", contract: Contract, sign: int) -> "DataFrame":
-    """Keys of the samples with any positive label, and sign * label."""
-    grain, elements = list(contract.grain), contract.elements
-    if elements:
-        any_positive = " or ".join(f"e.{label} = 1" for label in contract.labels)
-        rows = rows.select(*grain, F.explode(F.expr(f"filter({elements.column}, e -> {any_positive})")).alias("e"))
-        rows = rows.select(*grain, f"e.{elements.key}", *(f"e.{label}" for label in contract.labels))
-        grain = [*grain, elements.key]
-    return rows.select(*grain, *((F.col(label) * sign).alias(label) for label in contract.labels))
-
-
-def _quarantined_by_rule(spark: "SparkSession", root: str, folder: str) -> dict[str, int]:
-    paths = _split_files(root, f"{folder}/split=quarantined")
-    if not paths:
-        return {}
-    counts = _quarantine_rows(spark, paths).groupBy("rule").count().collect()  # <= rules of a suite
-    return {row["rule"]: row["count"] for row in sorted(counts)}
-
-
-def _quarantine_rows(spark: "SparkSession", paths: Sequence[str]) -> "DataFrame":
-    schema = f"{QUARANTINE} {QUARANTINE_TYPE}"
-    return spark.read.schema(schema).option("recursiveFileLookup", "true").parquet(*paths).select(f"{QUARANTINE}.*")
-
-
-def _publish_quarantine(
-    spark: "SparkSession", lake: str, contract: Contract, day: date, draft: Mapping[str, Any], seen: Audit
-) -> int | None:
-    """Append what was taken out to `<table>_quarantine` before the day itself: an orphan there harms nobody. Returns its version."""
-    if not seen.quarantined:
-        return None
-    target = quarantine_of(contract)
-    root, folder = table_root(lake, target), draft["folder"]
-    rows = _quarantine_rows(spark, _split_files(table_root(lake, contract), f"{folder}/split=quarantined"))
-    columns = {"run_id": F.lit(draft["run_id"]), "rule": "rule", "key": "key", "element": "element", "row": "row", "reason": "reason"}
-    staged = rows.select(
-        *((F.col(c) if isinstance(c, str) else c).cast(StringType() if n != "element" else "int").alias(n) for n, c in columns.items())
-    )
-    staged.write.mode("overwrite").parquet(spark_address(f"{root}/{folder}"))
-    return append(root, target, day, staged_files(root, target, folder))
 
 
 def draft_path(root: str, folder: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
+from jobs.commit import check_evolution
 from jobs.storage import NotPublishedError, Table, how_to_publish, open_table
 from schemas.contract import Contract, Input, days_of, load
 
@@ -62,7 +63,11 @@ class Tables:
 
 
 def pin(tables: Tables, contract: Contract, day: date) -> dict[str, Pinned]:
-    """Every input with its days. Raises NotPublishedError that names all holes of all inputs, and what would fill them."""
+    """Every input with its days.
+
+    Raises NotPublishedError that names all holes of all inputs and what would fill them, ContractError for an input whose
+    table has other columns than its contract.
+    """
     pinned = {i.table: _pin(tables, i, day) for i in contract.inputs}
     holes = [hole for _, missing in pinned.values() for hole in missing]
     if holes:
@@ -72,6 +77,7 @@ def pin(tables: Tables, contract: Contract, day: date) -> dict[str, Pinned]:
 
 def _pin(tables: Tables, source: Input, day: date) -> tuple[Pinned, list[str]]:
     table, window = tables[source.table], days_of(source.window, day)
+    check_evolution(table.delta, table.contract)  # an engine would fail in a task, or cast in silence
     published = [d for d in window if table.publishes(d)]
     first, last = tables.first_day(source.table), max([day, *published])
     is_history: Callable[[date], bool] = lambda d: first is not None and d < first and d != day  # noqa: E731

@@ -16,6 +16,7 @@ from deltalake import DeltaTable
 from jobs.storage import lake_address, open_table, table_root
 from schemas.contract import Contract, ContractError, load, load_all, quarantine_of
 
+WRITING_S = 600  # receipts and drafts are written in milliseconds
 GRACE = timedelta(hours=24)  # of a run that cannot be asked whether it lives: it ran on another host
 
 
@@ -40,17 +41,25 @@ def maintain(lake: str, retention: timedelta, *, dry_run: bool = False) -> Itera
 
 
 def _dead_runs(root: Path, contract: Contract, retention: timedelta, dry_run: bool) -> Iterator[dict[str, Any]]:
-    """Folders of runs whose files no version names."""
-    named = _named_files(root)
-    for run in sorted(root.glob("day=*/b=*")):
+    """Folders of runs whose files no version names, and receipts that were cut off while they were written."""
+    ended = [run for run in sorted(root.glob("day=*/b=*")) if not _may_live(run, retention)]
+    named = _named_files(root)  # only now: a run that is at work above may publish before its turn comes below
+    for run in ended:
         files = [f for f in run.rglob("*") if f.is_file()]
-        unnamed = [f for f in files if str(f.relative_to(root)) not in named]
-        if not unnamed or _may_live(run, retention):
-            continue
-        if len(unnamed) == len(files):
+        unnamed = [f for f in files if str(_data_file(f).relative_to(root)) not in named]
+        if unnamed and len(unnamed) == len(files):
             yield _remove(run, f"run of {contract.name} that published nothing", dry_run)
         else:
             yield from (_remove(f, f"leftover of a published run of {contract.name}", dry_run) for f in unnamed)
+    for cut_off in root.glob("_receipts/*.tmp"):
+        if _age(cut_off) > WRITING_S:
+            yield _remove(cut_off, f"half a receipt of {contract.name}", dry_run)
+
+
+def _data_file(path: Path) -> Path:
+    """The file that a Hadoop checksum belongs to; any other file is its own."""
+    is_checksum = path.name.startswith(".") and path.suffix == ".crc"
+    return path.with_name(path.name[1 : -len(".crc")]) if is_checksum else path
 
 
 def _named_files(root: Path) -> set[str]:
@@ -73,20 +82,27 @@ def _may_live(run: Path, retention: timedelta) -> bool:
     """Whether the run may still be at work, or is kept for a person to look at."""
     draft = run / "_staged.json"
     if not draft.exists():
-        return _age(run) < GRACE.total_seconds() and _is_quarantine_of_live_run(run)
+        if _age(run) < WRITING_S and any(run.glob("_staged.json.*.tmp")):
+            return True
+        of_run = _draft_of_quarantine(run)
+        return of_run.exists() and _is_at_work(run, json.loads(of_run.read_text()))
     facts = json.loads(draft.read_text())
-    is_here = facts["host"] == socket.gethostname()
-    if is_here and _is_alive(facts["pid"], facts["started_at"]):
-        return True
-    if not is_here and _age(run) < GRACE.total_seconds():
+    if _is_at_work(run, facts):
         return True
     return "build_s" in facts and _age(run) < retention.total_seconds() and not _was_published_since(run, facts)
 
 
-def _is_quarantine_of_live_run(run: Path) -> bool:
+def _is_at_work(run: Path, facts: dict[str, Any]) -> bool:
+    """Its process lives; one on another host cannot be asked, and gets time."""
+    if facts["host"] != socket.gethostname():
+        return _age(run) < GRACE.total_seconds()
+    return _is_alive(facts["pid"], facts["started_at"])
+
+
+def _draft_of_quarantine(run: Path) -> Path:
     """Staged quarantine has no draft of its own: its run's draft lies with the table's."""
     table = run.parents[2].name.removesuffix("_quarantine")
-    return (run.parents[3] / table / run.parents[1].name / run.parent.name / run.name / "_staged.json").exists()
+    return run.parents[3] / table / run.parents[1].name / run.parent.name / run.name / "_staged.json"
 
 
 def _was_published_since(run: Path, facts: dict[str, Any]) -> bool:

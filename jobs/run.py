@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any
 from jobs.commit import LostRaceError, check_evolution
 from jobs.conform import conform
 from jobs.freshness import code_fingerprint, contract_fingerprint, stale_reasons
-from jobs.gate import GateError, admit, draft_path, suite_fingerprint, suite_of, write_draft
+from jobs.gate import admit, draft_path, suite_fingerprint, suite_of, write_draft
 from jobs.inputs import Pinned, Tables, label_as_of, left_sides, pin
-from jobs.session import SetupError, session, suited_to
-from jobs.storage import NotPublishedError, check_lake, filesystem, lake_address, spark_address, table_root
+from jobs.messages import UsageError, full_disk_explained, guarded
+from jobs.session import session, suited_to
+from jobs.storage import check_lake, filesystem, lake_address, spark_address, table_root
 from schemas.contract import Account, Contract, ContractError
 
 if TYPE_CHECKING:
@@ -32,14 +33,8 @@ if TYPE_CHECKING:
 
 Build = Callable[..., "DataFrame"]
 MAX_RACES = 5
-DONE, FAILED, USAGE, REFUSED = 0, 1, 2, 3
-"""Exit codes of every command: done or up to date, failed, wrong use, refused by a gate or by the books."""
 
 log = logging.getLogger("sluice")
-
-
-class UsageError(ValueError):
-    """The command was given something that it cannot mean."""
 
 
 @dataclass(frozen=True)
@@ -143,21 +138,31 @@ def publish_rows(
 ) -> Outcome:
     """Conform, stage, audit, balance and publish the rows of one day; `draft` is what the receipt already knows."""
     root, run_id = table_root(lake, contract), new_run_id()
-    started, cpu = time.time(), _task_seconds(spark)
+    started = datetime.now(UTC).isoformat(timespec="seconds")
     staged = conform(rows, contract, suite_of(contract.name).row_rules, accounts)
     fates = {name: staged.schema[f"_{name}"].dataType.names for name in accounts}
     draft = {"table": contract.name, "day": day.isoformat(), "run_id": run_id, "folder": f"day={day}/b={run_id}", **draft}
     draft |= {"fates": fates, "version_of_contract": contract.version, "pid": os.getpid(), "host": socket.gethostname()}
-    draft |= {"started_at": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"), "engines": engine_versions()}
-    write_draft(root, draft)
-    staged.write.mode("append").partitionBy("split").parquet(spark_address(f"{root}/{draft['folder']}"))
-    built = time.time()
-    draft |= {"build_s": round(built - started, 3), "core_s": round(_task_seconds(spark) - cpu, 3)}
-    write_draft(root, draft)
-    receipt = admit(spark, lake, draft)
+    draft |= {"started_at": started, "engines": engine_versions()}
+    with full_disk_explained(f"{contract.name} {day}", root):
+        receipt = _stage_and_admit(spark, lake, root, staged, draft)
     remove_leftovers(root, draft["folder"], all_of_it=bool(draft.get("must_hash")))
     status = "verified" if draft.get("must_hash") else "published"
     return Outcome(contract.name, day, status, tuple(draft.get("reasons", ())), receipt)
+
+
+def _stage_and_admit(spark: "SparkSession", lake: str, root: str, staged: "DataFrame", draft: dict[str, Any]) -> dict[str, Any]:
+    """One write of the day's files, then their gate. A run that lost its race takes its files away. Returns the receipt."""
+    started, cpu = time.time(), _task_seconds(spark)
+    write_draft(root, draft)
+    staged.write.mode("append").partitionBy("split").parquet(spark_address(f"{root}/{draft['folder']}"))
+    draft = draft | {"build_s": round(time.time() - started, 3), "core_s": round(_task_seconds(spark) - cpu, 3)}
+    write_draft(root, draft)
+    try:
+        return admit(spark, lake, draft)
+    except LostRaceError:
+        remove_leftovers(root, draft["folder"], all_of_it=True)
+        raise
 
 
 def remove_leftovers(root: str, folder: str, all_of_it: bool) -> None:
@@ -227,38 +232,6 @@ def _run(contract: Contract, build: Build, day: date, lake: str, force: bool, as
     spark = session(f"sluice {contract.name} {day}")
     outcome = build_day(spark, lake_address(lake), contract, build, day, force=force, options=options)
     print(json.dumps(outcome.as_json(), indent=1) if as_json else sentence(outcome))
-
-
-def guarded(work: Callable[[], None]) -> int:
-    """Do the work and turn what goes wrong into one message on standard error and an exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    logging.getLogger("py4j").setLevel(logging.WARNING)
-    try:
-        work()
-    except GateError as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return REFUSED
-    except UsageError as error:
-        print(f"wrong use: {error}", file=sys.stderr)
-        return USAGE
-    except BrokenPipeError:  # whoever read our output has seen enough
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    except (ContractError, NotPublishedError, SetupError, OSError) as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return FAILED
-    except Exception as error:  # what Spark throws is a page long: say the cause first
-        if "pyspark" not in type(error).__module__ and "py4j" not in type(error).__module__:
-            raise
-        print(f"failed in Spark: {spark_cause(error)}", file=sys.stderr)
-        return FAILED
-    return DONE
-
-
-def spark_cause(error: BaseException) -> str:
-    """The innermost cause that a Spark error names, on one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    causes = [line.removeprefix("Caused by:").strip() for line in lines if line.startswith("Caused by:")]
-    return (causes or lines or [type(error).__name__])[-1 if causes else 0][:600]
 
 
 def sentence(outcome: Outcome) -> str:

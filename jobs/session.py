@@ -29,6 +29,7 @@ SETTINGS = {
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.sql.parquet.compression.codec": "zstd",
     "spark.sql.sources.partitionOverwriteMode": "static",
+    "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",  # a commit says so, not a file _SUCCESS
     "spark.sql.caseSensitive": "true",  # a column ID is not id
     "spark.sql.maxPlanStringLength": "4096",
 }
@@ -129,7 +130,7 @@ def session(name: str = "sluice", master: str | None = None, conf: Mapping[str, 
             builder = builder.config(key, value)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     spark = builder.getOrCreate()
-    # a failed task's trace is pages long and its cause is told in one line: jobs.run.spark_cause
+    # a failed task's trace is pages long and its cause is told in one line: jobs.messages.cause
     spark.sparkContext.setLogLevel(os.environ.get("SLUICE_SPARK_LOG", "FATAL"))
     logging.getLogger("DataFrameQueryContextLogger").disabled = "SLUICE_SPARK_LOG" not in os.environ
     return spark

@@ -82,8 +82,8 @@ def _screen(lake: str, found: dict[str, Any]) -> None:
     out.print(_maturity(table))
     cost = found["cost_of_a_table_day"]
     out.print(
-        f"\n{found['seconds']:.0f} s in all. A derived table-day took {sum(cost.values()):.1f} s: {cost['build_and_stage_s']} s build and stage, "
-        f"{cost['gate_s']} s gate, {cost['rest_s']} s the rest."
+        f"\n{found['seconds']:.0f} s in all. A derived table-day took {sum(cost.values()):.1f} s: "
+        f"{cost['build_and_stage_s']} s build and stage, {cost['gate_s']} s gate, {cost['rest_s']} s the rest."
     )
     out.print(
         f"\nTry next:\n  sluice books entire_space --day {SHOWN_DAY} --lake {lake}\n  sluice receipts entire_space --lake {lake}\n"

@@ -60,7 +60,7 @@ def main() -> None:
 
 def _do(work: Callable[[], None]) -> None:
     """Run a command's work; errors become one message and an exit code."""
-    from jobs.run import guarded
+    from jobs.messages import guarded
 
     code = guarded(work)
     sys.stdout.flush()

@@ -129,6 +129,7 @@ def notes(found: dict[str, Any]) -> list[str]:
     size = found["bytes"]
     if size["ratio"]:
         lines.append(
-            f"bytes: {size['grouped']:,} grouped by request, {size['flat']:,} flat = {size['ratio']:.2f} (paper 0.50 with all request features)"
+            f"bytes: {size['grouped']:,} grouped by request, {size['flat']:,} flat = {size['ratio']:.2f} "
+            "(paper 0.50 with all request features)"
         )
     return lines

@@ -130,7 +130,7 @@ def gate(spark: Spark, lake: str, contract: Contract, day: date, accept: Mapping
     draft = staged_draft(address, contract, day)
     if draft is None:
         raise NotPublishedError(
-            f"{contract.name} {day}: no staged day waits for a decision; sluice receipts {contract.name} --day {day} shows what is published"
+            f"{contract.name} {day}: no staged day waits for a decision; what is published: sluice receipts {contract.name} --day {day}"
         )
     session = spark()
     seen = audit_staged(session, address, draft)
