@@ -8,10 +8,11 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from datetime import date
 from typing import Annotated, Any
 
 import typer
+
+from sluice.options import LAKE, Conf, Day, Days, Json, Lake, Master, MaybeDay, MaybeDays, Table, a_contract, a_day, a_span, pairs
 
 app = typer.Typer(
     name="sluice",
@@ -21,19 +22,6 @@ app = typer.Typer(
     help="E-commerce logs into training tables that can be trusted.\n\nExit codes: 0 done or up to date, 1 failed, 2 wrong use, "
     "3 refused by a gate or by the books.",
 )
-
-Lake = Annotated[
-    str, typer.Option("--lake", envvar="SLUICE_LAKE", help="Root of all tables: a folder, or an address such as s3://bucket/lake.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else there.")]
-Day = Annotated[str, typer.Option("--day", help="A UTC day, as 2026-01-05.")]
-MaybeDay = Annotated[str | None, typer.Option("--day", help="A UTC day, as 2026-01-05.")]
-Days = Annotated[str, typer.Option("--days", help="First and last day, both included, as 2026-01-01..2026-01-10.")]
-MaybeDays = Annotated[str | None, typer.Option("--days", help="First and last day, both included, as 2026-01-01..2026-01-10.")]
-Master = Annotated[str | None, typer.Option("--master", help="Spark master, as spark://host:7077. Default: all cores of this machine.")]
-Conf = Annotated[list[str] | None, typer.Option("--conf", help="A Spark setting, as spark.driver.memory=8g; may be given again.")]
-Table = Annotated[str, typer.Argument(help="Name of a table; `sluice tables` lists them.")]
-LAKE = "./lake"
 
 FIRST_STEPS = """Sluice turns e-commerce logs into training tables that can be trusted.
 
@@ -67,45 +55,10 @@ def _do(work: Callable[[], None]) -> None:
     raise typer.Exit(code)
 
 
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no day, write it as 2026-01-05", param_hint="--day") from None
-
-
-def _days(text: str) -> tuple[date, date]:
-    from schemas.contract import parse_days
-
-    try:
-        return parse_days(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--days") from None
-
-
-def _contract(table: str) -> Any:
-    from schemas.contract import ContractError, load
-
-    try:
-        return load(table)
-    except ContractError as error:
-        raise typer.BadParameter(str(error), param_hint="TABLE") from None
-
-
-def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
-    pairs = {}
-    for text in texts or []:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint=option)
-        pairs[name] = value
-    return pairs
-
-
 def _spark(master: str | None, conf: list[str] | None) -> Any:
     from jobs.session import session
 
-    return session("sluice", master, _pairs(conf, "--conf"))
+    return session("sluice", master, pairs(conf, "--conf"))
 
 
 def _print_json(document: Any) -> None:
@@ -135,7 +88,7 @@ def contract(
     """
     from sluice import screens
 
-    found = _contract(table)
+    found = a_contract(table)
     _do(lambda: screens.contract(found, odcs, as_json))
 
 
@@ -180,8 +133,8 @@ def ingest(
     """
     from sluice import work
 
-    options = _pairs(option, "--set") | _extra_options(context.args) | ({"rename": ",".join(rename)} if rename else {})
-    span = _days(days) if days else None
+    options = pairs(option, "--set") | _extra_options(context.args) | ({"rename": ",".join(rename)} if rename else {})
+    span = a_span(days) if days else None
     if help_source:
         _do(lambda: work.describe_source(source))
     _do(lambda: work.ingest(_opener(master, conf), lake, source, path, span, options, as_json))
@@ -201,7 +154,7 @@ def _extra_options(arguments: list[str]) -> dict[str, str]:
 
 def _opener(master: str | None, conf: list[str] | None) -> Callable[[], Any]:
     """Opens the Spark session when it is first needed: wrong use is told before that."""
-    _pairs(conf, "--conf")
+    pairs(conf, "--conf")
     return lambda: _spark(master, conf)
 
 
@@ -221,7 +174,7 @@ def run(
     """
     from sluice import work
 
-    found, of_day = _contract(table), _day(day)
+    found, of_day = a_contract(table), a_day(day)
     _do(lambda: work.run(_opener(master, conf), lake, found, of_day, force, as_json))
 
 
@@ -242,7 +195,7 @@ def backfill(
     """
     from sluice import work
 
-    found, span = _contract(table), _days(days)
+    found, span = a_contract(table), a_span(days)
     _do(lambda: work.backfill(_opener(master, conf), lake, found, span, with_upstream, dry_run, as_json))
 
 
@@ -265,7 +218,7 @@ def gate(
     """
     from sluice import work
 
-    found, of_day = _contract(table), _day(day)
+    found, of_day = a_contract(table), a_day(day)
     if bool(accept) != bool(because.strip()):
         raise typer.BadParameter("--accept and --because belong together: the receipt records who waved what through, and why")
     _do(lambda: work.gate(_opener(master, conf), lake, found, of_day, {name: because for name in accept or []}, as_json))
@@ -279,7 +232,7 @@ def receipts(table: Table, day: MaybeDay = None, lake: Lake = LAKE, as_json: Jso
     """
     from sluice import screens
 
-    found, of_day = _contract(table), _day(day) if day else None
+    found, of_day = a_contract(table), a_day(day) if day else None
     _do(lambda: screens.receipts(lake, found, of_day, as_json))
 
 
@@ -291,7 +244,7 @@ def books(table: Table, day: Day, lake: Lake = LAKE, as_json: Json = False) -> N
     """
     from sluice import screens
 
-    found, of_day = _contract(table), _day(day)
+    found, of_day = a_contract(table), a_day(day)
     _do(lambda: screens.books(lake, found, of_day, as_json))
 
 
@@ -309,7 +262,7 @@ def quarantine(
     """
     from sluice import screens
 
-    found, of_day = _contract(table), _day(day)
+    found, of_day = a_contract(table), a_day(day)
     _do(lambda: screens.quarantine(lake, found, of_day, limit, as_json))
 
 
@@ -321,7 +274,7 @@ def stages(day: Day, lake: Lake = LAKE, as_json: Json = False) -> None:
     """
     from sluice import stages as table
 
-    of_day = _day(day)
+    of_day = a_day(day)
     _do(lambda: table.report(lake, of_day, as_json))
 
 

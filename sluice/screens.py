@@ -22,7 +22,7 @@ def console() -> Console:
 
 def grid(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:
     """A plain table; `numbers` are aligned to the right."""
-    found = Table(title=title, title_justify="left", box=None, title_style="bold")
+    found = Table(title=title, title_justify="left", box=None, title_style="bold", min_width=len(title))
     for name in columns:
         found.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
     return found
