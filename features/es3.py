@@ -45,4 +45,4 @@ class Params:
     max_per_item_day: int = 200
     """Pseudo-requests around one clicked item and day, at most, so that a bestseller does not fill the table. [OC]"""
     pseudo_share: float = 1.0
-    """Pseudo-requests kept for each search request, at most; 1.0 follows [S], requests double at this step."""
+    """Share of the clicks outside search that may become pseudo-requests, in (0, 1]; lower it where they outnumber searches. [OC]"""

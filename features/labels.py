@@ -7,6 +7,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from features.es3 import Params
+from features.sampling import draw_counts
 
 
 def labels_by_request(credited: DataFrame, params: Params) -> DataFrame:
@@ -25,6 +26,7 @@ def labels_by_request(credited: DataFrame, params: Params) -> DataFrame:
     )
     by_sample = (
         credited.withColumn("is_in_time", is_in_time)
+        .repartition("request_id")  # serves both aggregates
         .groupBy("request_id", "item_id")
         .agg(
             F.min(F.when(F.col("is_in_time"), best)).alias("best"),
@@ -70,3 +72,16 @@ def sample(c: Column, label: Column) -> Column:
         label["lag_s"].alias("attribution_lag_s"),
         (1 / c["p_inclusion"]).alias("weight"),
     )
+
+
+def num_labels(labels: Column, samples: Column) -> Column:
+    """How many events stand behind the labels of these samples; 0 where there is no label."""
+    num = F.transform(samples["item_id"], lambda item_id: F.coalesce(label_of(labels, item_id)["num_events"], F.lit(0)))
+    return F.coalesce(F.aggregate(num, F.lit(0), lambda total, n: total + n), F.lit(0))
+
+
+def candidate_fates(candidates: Column, drawn: Column, on_shelf: Column) -> dict[str, Column]:
+    """What became of the candidates of a search request, as counts that add up to them; `on_shelf` is what is left of `drawn`."""
+    counts, exposed = draw_counts(candidates, drawn), F.size(F.filter(on_shelf, lambda c: c["is_exposed"]))
+    fates = {"exposed": exposed, "unexposed": F.size(on_shelf) - exposed, "off_shelf": F.size(drawn) - F.size(on_shelf)}
+    return fates | {name: counts[name] for name in ("not_drawn", "duplicate")}
