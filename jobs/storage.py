@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 RECEIPTS = "_receipts"
+MISREAD = r"[#?*\[\]{}\\]|%[0-9A-Fa-f]{2}"  # in a path: a fragment, a query, a pattern, an escape
 
 
 class NotPublishedError(RuntimeError):
@@ -182,10 +183,14 @@ def write_json(address: str, document: dict[str, Any]) -> None:
 
 
 def check_lake(lake: str | os.PathLike[str], must_exist: bool) -> None:
-    """Raises ContractError when a local lake is absent (and must be there) or cannot be written."""
+    """Raises ContractError when a local lake is absent (and must be there), cannot be written, or has a name that an engine misreads."""
     address = lake_address(lake)
     if "://" in address:
         return
+    if misread := re.search(MISREAD, address):
+        raise ContractError(
+            f"cannot use a lake at {address}: an engine reads {misread.group()} in a path as something else; choose another with --lake"
+        )
     if not os.path.isdir(address):
         if must_exist:
             raise ContractError(
