@@ -1,0 +1,43 @@
+"""Days staged and published by pyarrow and deltalake alone, for tests of what comes after the gate."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.commit import StagedFile, publish, staged_files
+from jobs.storage import open_table, table_root
+from schemas.contract import Contract
+from schemas.derive import arrow_schema
+
+NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+
+
+def item(item_id: str, **more: Any) -> dict[str, Any]:
+    return {"item_id": item_id, "status": "on_shelf", "valid_at": NOON, "available_at": NOON} | more
+
+
+def stage(lake: object, contract: Contract, day: date, rows: Sequence[Mapping[str, Any]], run: str, part: int = 0) -> Path:
+    """One parquet file of a run, as a build stages it. Returns the run's folder."""
+    folder = Path(table_root(str(lake), contract), f"day={day}", f"b={run}")
+    kept = folder / "split=kept"
+    kept.mkdir(parents=True, exist_ok=True)
+    schema = pa.schema([f for f in arrow_schema(contract) if f.name != "day"])
+    pq.write_table(pa.Table.from_pylist([dict(r) for r in rows], schema=schema), kept / f"part-{part}.parquet")
+    return folder
+
+
+def staged(lake: object, contract: Contract, day: date, run: str) -> list[StagedFile]:
+    return staged_files(table_root(str(lake), contract), contract, f"day={day}/b={run}/split=kept")
+
+
+def publish_day(lake: object, contract: Contract, day: date, *parts: Sequence[Mapping[str, Any]], run: str = "one") -> dict[str, Any]:
+    """Publish a day that consists of these files; no file is an empty day."""
+    for number, rows in enumerate(parts):
+        stage(lake, contract, day, rows, run, number)
+    receipt = {"table": contract.name, "day": day.isoformat(), "run_id": f"{run}-{day}"}
+    seen = open_table(str(lake), contract).publishes(day)
+    return publish(table_root(str(lake), contract), contract, day, staged(lake, contract, day, run) if parts else [], receipt, seen)
