@@ -24,5 +24,8 @@ def counted(counts: Mapping[str, Column], fates: Sequence[str]) -> Column:
 
 def tally_list(elements: Column, fate: Callable[[Column], Column], fates: Sequence[str]) -> Column:
     """Struct with the number of elements of a list for which `fate` gives each name; 0 for a null list."""
-    sizes = {name: F.size(F.filter(elements, lambda e, name=name: fate(e) == name)) for name in fates}
-    return F.struct(*(F.greatest(size, F.lit(0)).cast("bigint").alias(name) for name, size in sizes.items()))
+
+    def size(name: str) -> Column:
+        return F.size(F.filter(elements, lambda e: fate(e) == name))  # one parameter: a second would be the place in the list
+
+    return F.struct(*(F.greatest(size(name), F.lit(0)).cast("bigint").alias(name) for name in fates))
