@@ -5,10 +5,12 @@ then published day by day. Every line has a fate: a row, a named exclusion, or q
 """
 
 import importlib
+import os
 import pkgutil
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
@@ -19,7 +21,7 @@ from jobs.gate import GateError
 from jobs.run import Outcome, UsageError, facts_now, new_run_id, publish_rows
 from jobs.session import suited_to
 from jobs.sources import RawTable
-from jobs.storage import check_lake, filesystem, lake_address, open_table, spark_address
+from jobs.storage import OWNER, check_lake, filesystem, lake_address, open_table, spark_address, write_json
 from schemas.contract import Account, Contract, load
 
 if TYPE_CHECKING:
@@ -70,11 +72,7 @@ def _ingest_table(
         rows = spark.read.schema(_with_types(raw.frame)).parquet(spark_address(scratch))
         counts = rows.groupBy("day", "_fate").agg(F.sum("_num_lines").alias("lines")).collect()  # <= days x named fates
         lines = {(r["day"], r["_fate"]): r["lines"] for r in counts}
-        if sum(lines.values()) != raw.lines:
-            raise GateError(
-                f"{contract.name}: the source read {raw.lines} lines, its rows stand for {sum(lines.values())}; nothing is published. "
-                f"By fate: {_by_fate(lines)}"
-            )
+        _refuse_lost_lines(contract, lines, raw.lines, days)
         fates = tuple(sorted({fate for _, fate in lines} | {KEPT, QUARANTINED}))
         for day in _days(lines, days):
             yield _publish(spark, lake, contract, rows, day, lines, fates, options)
@@ -100,6 +98,21 @@ def _publish(
         return publish_rows(spark, lake, contract, of_day, day, {"lines": account}, draft)
 
 
+def _refuse_lost_lines(contract: Contract, lines: Mapping[tuple[Any, str], int], read: int, days: tuple[date, date] | None) -> None:
+    """Every line that was read must come back in a row, and every row lie on a day that is going to be published."""
+    if sum(lines.values()) != read:
+        raise GateError(
+            f"{contract.name}: the source read {read} lines, its rows stand for {sum(lines.values())}; nothing is published. "
+            f"By fate: {_by_fate(lines)}"
+        )
+    astray = sorted({str(d) for d, _ in lines if d is None or (days and not days[0] <= d <= days[1])})
+    if astray:
+        raise GateError(
+            f"{contract.name}: the source has rows on {', '.join(astray)}, outside the days asked for; nothing is published. "
+            "A source names such rows other_day and gives them a day of the range"
+        )
+
+
 def _by_fate(lines: Mapping[tuple[date, str], int]) -> dict[str, int]:
     return {fate: sum(n for (_, f), n in lines.items() if f == fate) for fate in sorted({f for _, f in lines})}
 
@@ -107,6 +120,8 @@ def _by_fate(lines: Mapping[tuple[date, str], int]) -> dict[str, int]:
 def _days(lines: Mapping[tuple[date, str], int], days: tuple[date, date] | None) -> list[date]:
     """All days from the first to the last that the source holds, those without rows included: an empty day is a fact too."""
     found = sorted({day for day, _ in lines})
+    if not days and not found:
+        return []
     first, last = days or (found[0], found[-1])
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
@@ -120,11 +135,13 @@ def _with_types(frame: "DataFrame") -> Any:
 
 @contextmanager
 def _scratch(lake: str) -> Iterator[str]:
-    """A folder of the lake for rows on their way; removed at the end. Its name keeps Delta readers and sweeps away."""
+    """A folder of the lake for rows on their way; removed at the end. Its name keeps Delta readers away, its owner's facts the sweep."""
     folder = f"{lake}/_scratch/{new_run_id()}"
     fs, path = filesystem(folder)
+    started = datetime.now(UTC).isoformat(timespec="seconds")
     try:
-        yield folder
+        write_json(f"{folder}/{OWNER}", {"pid": os.getpid(), "host": socket.gethostname(), "started_at": started})
+        yield f"{folder}/rows"
     finally:
         if fs.get_file_info(path).type.name == "Directory":
             fs.delete_dir(path)

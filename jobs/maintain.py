@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import pyarrow as pa
 from deltalake import DeltaTable
 
-from jobs.storage import lake_address, open_table, table_root
+from jobs.storage import OWNER, lake_address, open_table, table_root
 from schemas.contract import Contract, ContractError, load, load_all, quarantine_of
 
 WRITING_S = 600  # receipts and drafts are written in milliseconds
@@ -36,7 +37,7 @@ def maintain(lake: str, retention: timedelta, *, dry_run: bool = False) -> Itera
                 yield from _dead_runs(root, each, retention, dry_run)
                 yield from _vacuum(root, each, retention, dry_run)
     for scratch in Path(address, "_scratch").glob("*"):
-        if _age(scratch) > GRACE.total_seconds() or not _is_used(scratch):
+        if not _is_used(scratch):
             yield _remove(scratch, "scratch of a run that ended", dry_run)
 
 
@@ -68,7 +69,8 @@ def _named_files(root: Path) -> set[str]:
     if not DeltaTable.is_deltatable(str(root)):
         return named
     table = DeltaTable(str(root))
-    named |= {os.path.relpath(uri, root) for uri in table.file_uris()}
+    added = pa.table(table.get_add_actions()).column("path").to_pylist()  # not file_uris: those are absolute, resolved and quoted
+    named |= {unquote(path) for path in added}
     for log in (root / "_delta_log").glob("*.json"):
         for line in log.read_text().splitlines():
             action = json.loads(line)
@@ -132,9 +134,10 @@ def _exists(pid: int) -> bool:
     return True
 
 
-def _is_used(folder: Path) -> bool:
-    """Written to in the last hour."""
-    return any(_age(f) < 3600 for f in [folder, *folder.rglob("*")])
+def _is_used(scratch: Path) -> bool:
+    """Its owner is at work; one that names no owner was made a moment ago."""
+    owner = scratch / OWNER
+    return _is_at_work(scratch, json.loads(owner.read_text())) if owner.exists() else _age(scratch) < WRITING_S
 
 
 def _age(path: Path) -> float:
