@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from jobs.sources._scan import files_below, open_lines
 from jobs.sources._text import csv_header, records
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 KINDS = {"parquet": "parquet", "jsonl": "jsonl", "ndjson": "jsonl", "json": "jsonl", "csv": "csv", "tsv": "csv"}
+HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 PACKED = ("gz", "bz2", "zst")
 TABLES = ("requests", "candidates", "events", "items")
 PROBED_RECORDS = 1000  # a name that none of so many objects of any file has is a missing column
@@ -29,7 +31,7 @@ class LogFile:
     address: str
     kind: str
     delimiter: str
-    folder_values: Mapping[str, str]
+    folder_values: Mapping[str, str | None]
     """Columns that are written as folders, such as day=2026-01-01."""
     columns: tuple[str, ...] = ()
     schema: "pa.Schema | None" = None
@@ -51,7 +53,8 @@ def find(root: str, delimiter: str) -> tuple[list[LogFile], list[str]]:
             problems.append(f"{name} is of no known kind; its name must end in .{', .'.join(KINDS)}, and .{', .'.join(PACKED)} after text")
             continue
         tabs = name.removesuffix(_packing(name)).endswith(".tsv")
-        values = dict(part.split("=", 1) for part in name.split("/")[1:-1] if "=" in part)
+        values = {key: unquote(value) for key, value in (part.split("=", 1) for part in name.split("/")[1:-1] if "=" in part)}
+        values = {key: None if value == HIVE_NULL else value for key, value in values.items()}
         file = LogFile(table, name, f"{root}/{name}", kind, "\t" if tabs else delimiter, values)
         try:
             looked = _look(file)

@@ -1,6 +1,7 @@
 """Records of text files, line by line, with their line numbers; and, apart from that, how many records a text has.
 
-`records` and `count` share no code: ingest compares what they find. Both read bytes, so that no line is lost to its encoding.
+`records` parses, `count` only looks for where records end: ingest compares what they find. Both read bytes, so that no line is lost
+to its encoding.
 """
 
 import csv

@@ -176,6 +176,6 @@ def _as_lines(batch: "pa.RecordBatch", file: LogFile, before: int, own: Mapping[
     made = {"_file": pa.repeat(file.name, size), "_fault": pa.nulls(size, pa.string())}
     made["_number"] = pa.array(range(before + 1, before + size + 1), pa.int64())
     for name, source in own.items():
-        held = batch.column(source) if source in batch.schema.names else pa.repeat(file.folder_values[source], size)
+        held = batch.column(source) if source in batch.schema.names else pa.array([file.folder_values[source]] * size, pa.string())
         made[name] = held.cast(schema.field(name).type, safe=False)  # nanoseconds lose what a contract does not hold
     return pa.RecordBatch.from_arrays([made[name] for name in schema.names], schema=schema)

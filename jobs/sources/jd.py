@@ -19,6 +19,8 @@ Lines of all three tables are tokens. What makes no request is `not_an_entry`; a
 `events`, `broken_token` in the others, and takes no time.
 """
 
+import hashlib
+import re
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -35,7 +37,7 @@ from schemas.contract import load
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pyarrow import RecordBatch, Schema
+    from pyarrow import RecordBatch
     from pyspark.sql import SparkSession
 
 OPTIONS = {
@@ -45,7 +47,7 @@ OPTIONS = {
 PAGES = ("Home2Product", "ShopList2Product", "Sale2Product", "Cart2Product", "SearchList2Product")
 DOMAINS = ("rec", "shop", "rec", "rec", "search")
 EVENT_TYPES = ("click",) * 5 + ("detail",) * 3 + ("cart", "pay")
-TOKEN = r"^(\d+)\+(10|[1-9])\+(\d+)\+(\d{1,9})\+(\d{1,9})$"
+TOKEN = re.compile(r"([0-9]+)[+](10|[1-9])[+]([0-9]+)[+]([0-9]{1,9})[+]([0-9]{1,9})")
 MAX_GAP_S = 1800  # our choice: who enters nothing for half an hour has left the list
 DAY_S = 86_400
 
@@ -61,7 +63,7 @@ def read(
             f"jd lays its sessions on {first}..{last}, nothing on {asked[0]}..{asked[1]}; change --days, start_day or num_days"
         )
     lines = _count(spark, root, files)
-    tokens = _tokens(_sessions(spark, root, files), first, (last - first).days + 1)
+    tokens = _tokens(spark, root, files, first, (last - first).days + 1)
     frames = {"items": _items(tokens), "requests": _requests(tokens), "events": _events(tokens)}
     return {name: RawTable(within(frame, asked), lines) for name, frame in frames.items()}
 
@@ -106,84 +108,65 @@ def _count(spark: "SparkSession", root: str, files: list[str]) -> int:
     return sum(found for _, (found, _) in told)
 
 
-def _sessions(spark: "SparkSession", root: str, files: list[str]) -> DataFrame:
-    """Each line with its words; session_id from the hash of the words, and whether the same line came before."""
+def _tokens(spark: "SparkSession", root: str, files: list[str], first: date, num_days: int) -> DataFrame:
+    """Every token with its parts, its time, its list; `is_duplicate` where the line of its session came before."""
     import pyarrow as pa
 
-    schema: Schema = pa.schema([("file", pa.string()), ("number", pa.int64()), ("text", pa.string())])
+    names = {
+        "file": pa.string(),
+        "number": pa.int64(),
+        "word": pa.string(),
+        **dict.fromkeys(("item_id", "category", "domain"), pa.string()),
+    }
+    names |= dict.fromkeys(("step", "behaviour", "dwell_s", "at", "list_number", "list_at"), pa.int64()) | {"session_id": pa.string()}
+    schema = pa.schema(list(names.items()))
+    begin = int(datetime(first.year, first.month, first.day, tzinfo=UTC).timestamp())
+
+    def rows(name: str) -> "Iterator[dict[str, object]]":
+        with open_lines(f"{root}/{name}") as stream:
+            for number, line in enumerate(stream, 1):
+                for each in session_of(text_of(line)[0].split(), begin, num_days):
+                    yield each | {"file": name, "number": number}
 
     def batches(name: str) -> "Iterator[RecordBatch]":
-        with open_lines(f"{root}/{name}") as stream:
-            yield from in_batches(({"file": name, "number": n, "text": text_of(line)[0]} for n, line in enumerate(stream, 1)), schema)
+        return in_batches(rows(name), schema)
 
-    same = Window.partitionBy("session_id").orderBy("file", "number")
-    words = F.regexp_extract_all("text", F.lit(r"(\S+)"))
-    lines = over_pieces(spark, files, batches, schema).select("file", "number", words.alias("words")).where(F.size("words") > 0)
-    named = lines.withColumn("session_id", F.substring(F.sha2(F.concat_ws(" ", "words"), 256), 1, 16))
-    return named.withColumn("is_duplicate", F.row_number().over(same) > 1)
-
-
-def _tokens(sessions: DataFrame, first: date, num_days: int) -> DataFrame:
-    """Each token with its parts and its time; one row, with the number of tokens, for each session that came before.
-
-    Columns: `entry` is the last entry up to the token (page, category, at), `run` numbers the lists of the session.
-    """
-    seconds = F.aggregate("words", F.lit(0).cast("bigint"), lambda total, word: total + _interval(word))
-    spare = F.greatest(F.lit(num_days * DAY_S) - seconds, F.lit(1))
-    begin = F.lit(int(datetime(first.year, first.month, first.day, tzinfo=UTC).timestamp()))
-    placed = sessions.withColumn("begin", begin + F.pmod(F.xxhash64("session_id"), spare))
-    once = placed.where(~F.col("is_duplicate")).select("*", F.posexplode("words").alias("step", "word")).drop("words")
-    again = placed.where("is_duplicate").select("*", F.size("words").alias("_num_lines")).drop("words")
-    return _lists(_timed(once)).unionByName(
-        again.withColumns({"at": F.col("begin"), "_fate": F.lit("duplicate_session")}), allowMissingColumns=True
-    )
-
-
-def _interval(word: Column) -> Column:
-    return F.coalesce(_part(word, 4).try_cast("bigint"), F.lit(0))
-
-
-def _part(word: Column, number: int) -> Column:
-    """Part of the token from 1, empty where it is none."""
-    return F.regexp_extract(word, TOKEN, number)
-
-
-def _timed(tokens: DataFrame) -> DataFrame:
-    word = F.col("word")
-    before = Window.partitionBy("session_id").orderBy("step").rowsBetween(Window.unboundedPreceding, -1)
+    earliest = F.min(F.struct("file", "number")).over(Window.partitionBy("session_id"))
+    is_first = (earliest["file"] == F.col("file")) & (earliest["number"] == F.col("number"))
+    tokens = over_pieces(spark, files, batches, schema).withColumn("is_duplicate", ~is_first)
+    is_entry, is_broken = F.col("list_number").isNotNull(), F.col("behaviour").isNull()
     return tokens.withColumns(
-        {
-            "is_broken": ~word.rlike(TOKEN),
-            "item_id": _part(word, 1),
-            "behaviour": _part(word, 2).try_cast("int"),
-            "category": _part(word, 3),
-            "dwell_s": _part(word, 5).try_cast("double"),
-            "at": F.col("begin") + F.coalesce(F.sum(_interval(word)).over(before), F.lit(0)),
-            "_fate": F.lit(KEPT),
-            "_num_lines": F.lit(1),
-        }
+        {"is_entry": is_entry, "is_broken": is_broken, "_fate": F.when(F.col("is_duplicate"), "duplicate_session").otherwise(KEPT)}
     )
 
 
-def _lists(tokens: DataFrame) -> DataFrame:
-    session = Window.partitionBy("session_id").orderBy("step")
-    before, until = session.rowsBetween(Window.unboundedPreceding, -1), session.rowsBetween(Window.unboundedPreceding, 0)
-    of_item = Window.partitionBy("session_id", "item_id").orderBy("step").rowsBetween(Window.unboundedPreceding, 0)
-    is_entry = F.coalesce(F.col("behaviour") <= len(PAGES), F.lit(False))
-    entries = tokens.withColumn("is_entry", is_entry).withColumn("entry", F.when(is_entry, F.struct("behaviour", "category", "at")))
-    last = F.last("entry", ignorenulls=True)
-    at_last = entries.withColumns({"_last": last.over(before), "_latest": last.over(until), "_of_item": last.over(of_item)})
-    is_same_list = (F.col("_last.behaviour") == F.col("behaviour")) & (F.col("_last.category") == F.col("category"))
-    is_near = F.col("at") - F.col("_last.at") <= MAX_GAP_S
-    is_new = F.col("is_entry") & ~F.coalesce(is_same_list & is_near, F.lit(False))
-    page = F.coalesce("_of_item.behaviour", "_latest.behaviour")
-    return at_last.withColumns(
-        {
-            "run": F.sum(is_new.cast("bigint")).over(until),
-            "domain": _named(page, DOMAINS),
-            "page": _named(F.col("behaviour"), PAGES),
-        }
-    ).drop("_last", "_latest", "_of_item", "entry")
+def session_of(words: list[str], begin: int, num_days: int) -> "Iterator[dict[str, object]]":
+    """The tokens of one line, oldest first, with times in seconds; a loop, as each depends on those before.
+
+    Columns: list_number (from 1) and list_at, when it began, of an entry; domain of the last entry to the item, or else of the last.
+    A token that cannot be read has only `word`, and the time of the next one.
+    """
+    digest = hashlib.sha256(" ".join(words).encode()).digest()
+    parts = [TOKEN.fullmatch(word) for word in words]
+    length = sum(int(part[4]) for part in parts if part)
+    at = begin + int.from_bytes(digest[8:16]) % max(1, num_days * DAY_S - length)
+    domains: dict[str, str] = {}
+    domain, number, opened, last = None, 0, 0, None
+    for step, (word, part) in enumerate(zip(words, parts, strict=True), 1):
+        token = dict.fromkeys(("item_id", "category", "domain", "behaviour", "dwell_s", "list_number", "list_at"))
+        token |= {"session_id": digest[:8].hex(), "word": word, "step": step, "at": at}
+        if part:
+            item, behaviour, category = part[1], int(part[2]), part[3]
+            if behaviour <= len(PAGES):
+                if last is None or last[:2] != (behaviour, category) or at - last[2] > MAX_GAP_S:
+                    number, opened = number + 1, at
+                last = (behaviour, category, at)
+                domain = domains[item] = DOMAINS[behaviour - 1]
+                token |= {"list_number": number, "list_at": opened}
+            token |= {"item_id": item, "behaviour": behaviour, "category": category, "dwell_s": int(part[5])}
+            token["domain"] = domains.get(item, domain)
+            at += int(part[4])
+        yield token
 
 
 def _named(number: Column, names: tuple[str, ...]) -> Column:
@@ -191,7 +174,7 @@ def _named(number: Column, names: tuple[str, ...]) -> Column:
     return F.get(F.array(*map(F.lit, names)), number - 1)
 
 
-def _day(seconds: Column) -> Column:
+def _day(seconds: str) -> Column:
     return F.to_date(F.timestamp_seconds(seconds))
 
 
@@ -200,22 +183,23 @@ def _line() -> Column:
 
 
 def _left_out(tokens: DataFrame, fate: Column) -> DataFrame:
-    return tokens.select(_day(F.col("at")).alias("day"), fate.alias("_fate"), "_num_lines").where(F.col("_fate") != KEPT)
+    lines = tokens.select(_day("at").alias("day"), fate.alias("_fate"), F.lit(1).alias("_num_lines"))
+    return lines.where(F.col("_fate") != KEPT)
 
 
 def _requests(tokens: DataFrame) -> DataFrame:
     contract = load("requests")
-    entries = (
-        tokens.where("is_entry")
-        .groupBy("session_id", "run")
+    is_entry = F.col("is_entry") & ~F.col("is_duplicate")
+    entered = F.transform(F.sort_array(F.collect_list(F.struct("step", "item_id"))), lambda e: e["item_id"])
+    lists = (
+        tokens.where(is_entry)
+        .groupBy("session_id", "list_number")
         .agg(
-            F.min("at").alias("at"),
-            F.min("domain").alias("domain"),  # the same in all of a run, as are page and category
-            F.min("page").alias("page"),
+            F.min("list_at").alias("at"),  # the same in all of a list, as are the next three
+            F.min("domain").alias("domain"),
+            F.min("behaviour").alias("behaviour"),
             F.min("category").alias("category"),
-            F.array_distinct(F.transform(F.sort_array(F.collect_list(F.struct("step", "item_id"))), lambda e: e["item_id"])).alias(
-                "entered"
-            ),
+            F.array_distinct(entered).alias("entered"),
             F.count("*").alias("_num_lines"),
             F.min(_line()).alias("_line"),
         )
@@ -226,31 +210,33 @@ def _requests(tokens: DataFrame) -> DataFrame:
         shown = (item.alias("item_id"), F.lit("exposed").alias("stage"), F.lit(True).alias("is_exposed"), (place + 1).alias("position"))
         return F.struct(*shown, *(F.lit(None).cast(kind).alias(name) for name, kind in none.items()))
 
-    rows = entries.withColumns(
+    page = _named(F.col("behaviour"), PAGES)
+    rows = lists.withColumns(
         {
-            "day": _day(F.col("at")),
+            "day": _day("at"),
             "request_id": _request_id(),
             "user_id": F.col("session_id"),
             "requested_at": F.timestamp_seconds("at"),
-            "page_context": F.create_map(F.lit("page"), "page", F.lit("category"), "category"),
+            "page_context": F.create_map(F.lit("page"), page, F.lit("category"), "category"),
             "candidates": F.transform("entered", candidate),
         }
     )
-    fate = F.when(F.col("_fate") != KEPT, F.col("_fate")).when(F.col("is_broken"), "broken_token").when(~F.col("is_entry"), "not_an_entry")
+    fate = F.when(F.col("is_duplicate"), F.col("_fate")).when(F.col("is_broken"), "broken_token").when(~F.col("is_entry"), "not_an_entry")
     return shaped(rows, contract).unionByName(folded(_left_out(tokens, fate), contract))
 
 
 def _request_id() -> Column:
-    return F.concat("session_id", F.lit(":"), F.col("run").cast("string"))
+    return F.concat("session_id", F.lit(":"), F.col("list_number").cast("string"))
 
 
 def _events(tokens: DataFrame) -> DataFrame:
     contract = load("events")
-    number = F.concat("session_id", F.lit(":"), (F.col("step") + 1).cast("string"))
+    number = F.concat("session_id", F.lit(":"), F.col("step").cast("string"))
     is_broken, event_type = F.col("is_broken"), _named(F.col("behaviour"), EVENT_TYPES)
-    rows = tokens.where(F.col("_fate") == KEPT).withColumns(
+    reason = F.concat(F.lit("token "), F.col("step").cast("string"), F.lit(" is not sku+behaviour+category+interval+dwell"))
+    rows = tokens.where(~F.col("is_duplicate")).withColumns(
         {
-            "day": _day(F.col("at")),
+            "day": _day("at"),
             "event_id": F.concat(F.lit("e"), number),
             "user_id": F.col("session_id"),
             "event_type": event_type,
@@ -260,10 +246,7 @@ def _events(tokens: DataFrame) -> DataFrame:
             "order_id": F.when(event_type == "pay", F.concat(F.lit("o"), number)),
             "_fate": F.when(is_broken, QUARANTINED).otherwise(KEPT),
             "_rule": F.when(is_broken, "broken_token"),
-            "_reason": F.when(
-                is_broken,
-                F.concat(F.lit("token "), (F.col("step") + 1).cast("string"), F.lit(" is not sku+behaviour+category+interval+dwell")),
-            ),
+            "_reason": F.when(is_broken, reason),
             "_raw": F.when(is_broken, F.col("word")),
             "_line": _line(),
         }
@@ -274,23 +257,13 @@ def _events(tokens: DataFrame) -> DataFrame:
 def _items(tokens: DataFrame) -> DataFrame:
     """An item on each day it is seen, and on the day of the request that its entry belongs to."""
     contract = load("items")
-    begin = F.min("at").over(Window.partitionBy("session_id", "run", "is_entry"))
-    seen = tokens.where((F.col("_fate") == KEPT) & ~F.col("is_broken")).withColumn("begin", begin)
-    on_day = seen.select(_day(F.col("at")).alias("day"), "item_id", "category", F.lit(1).alias("_num_lines"))
-    on_day_before = seen.where("is_entry").select(_day(F.col("begin")).alias("day"), "item_id", "category", F.lit(0).alias("_num_lines"))
-    items = (
-        on_day.unionByName(on_day_before)
-        .groupBy("day", "item_id")
-        .agg(F.sum("_num_lines").alias("_num_lines"), F.min("category").alias("category"))
-    )
+    seen = tokens.where(~F.col("is_duplicate") & ~F.col("is_broken"))
+    on_day = seen.select(_day("at").alias("day"), "item_id", "category", F.lit(1).alias("_num_lines"))
+    of_list = seen.where("is_entry").select(_day("list_at").alias("day"), "item_id", "category", F.lit(0).alias("_num_lines"))
+    both = on_day.unionByName(of_list).groupBy("day", "item_id")
+    items = both.agg(F.sum("_num_lines").alias("_num_lines"), F.min("category").alias("category"))  # an item has one in all of the data
     midnight = F.col("day").cast("timestamp")
-    rows = items.withColumns(
-        {
-            "category_path": F.array("category"),
-            "status": F.lit("on_shelf"),
-            "valid_at": midnight,
-            "available_at": midnight,
-        }
-    )
-    fate = F.when(F.col("_fate") != KEPT, F.col("_fate")).when(F.col("is_broken"), "broken_token")
+    path = F.array("category")
+    rows = items.withColumns({"category_path": path, "status": F.lit("on_shelf"), "valid_at": midnight, "available_at": midnight})
+    fate = F.when(F.col("is_duplicate"), F.col("_fate")).when(F.col("is_broken"), "broken_token")
     return shaped(rows, contract).unionByName(folded(_left_out(tokens, fate), contract))

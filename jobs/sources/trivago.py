@@ -48,7 +48,7 @@ COLUMNS = {
     "prices": "string",
 }
 CLICKOUT = "clickout item"
-DETAILS = tuple(f"interaction item {part}" for part in ("image", "info", "rating", "deals")) + ("search for item",)
+DETAILS = (*(f"interaction item {part}" for part in ("image", "info", "rating", "deals")), "search for item")
 MAKES_A_LIST = ("search for destination", "search for poi", "search for item", "filter selection", "change of sort order", CLICKOUT)
 ITEM = r"^\d+$"
 MAX_SECONDS = 1 << 33  # the year 2242; a greater number counts milliseconds

@@ -141,11 +141,12 @@ def test_parquet_of_pandas_and_of_warehouses_is_read_by_its_types(spark, tmp_pat
     inner = pa.list_(pa.struct({"item_id": pa.string(), "is_exposed": pa.bool_()}))
     many = pa.Table.from_pylist([request(n) for n in range(3, 8)], schema=pa.schema({**kinds, "candidates": inner}))
     torn = request(8, requested_at=None, candidates=None)
+    folder = "events/day=2026-01-04/domain=shop/session_id=a%20b/order_id=__HIVE_DEFAULT_PARTITION__"
     path = write(tmp_path, {
         "requests/odd.parquet": odd,
         "requests/deep/text.parquet": text,
         "requests/many.parquet": pa.concat_tables([many, pa.Table.from_pylist([torn], schema=many.schema)]),
-        "events/day=2026-01-04/domain=shop/a.csv": "user_id,item_id,event_type,event_at\nu1,i1,pay,2026-01-05T09:00:00Z\n",
+        f"{folder}/a.csv": "user_id,item_id,event_type,event_at\nu1,i1,pay,2026-01-05T09:00:00Z\n",
     })  # fmt: skip
     raw = files.read(spark, path, None, items="derive")
     assert raw["requests"].frame.schema[9].dataType == exact["candidates"].dataType
@@ -161,7 +162,8 @@ def test_parquet_of_pandas_and_of_warehouses_is_read_by_its_types(spark, tmp_pat
     assert [rows[f"requests/many.parquet:{n}"]["request_id"] for n in range(1, 7)] == ["r3", "r4", "r5", "r6", "r7", "r8"]
     assert rows["requests/many.parquet:6"]["_fate"] == "kept"  # null is nothing that cannot be read; the gate has its rules
     event = rows_of(raw, "events")[0]
-    assert (event["domain"], event["day"], event["_line"]) == ("shop", DAY, "events/day=2026-01-04/domain=shop/a.csv:2")
+    assert (event["domain"], event["day"], event["session_id"], event["order_id"]) == ("shop", DAY, "a b", None)
+    assert event["_line"] == f"{folder}/a.csv:2"
     items = rows_of(raw, "items")
     assert raw["items"].lines == 0 and sorted(row["item_id"] for row in items) == ["7", "8", "9", "i1"]
 
