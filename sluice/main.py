@@ -69,6 +69,7 @@ def _print_json(document: Any) -> None:
 def tables(as_json: Json = False, lake: Lake = LAKE) -> None:
     """Every table: grain, inputs, and the days that the lake holds.
 
+    \b
     Example: sluice tables --lake ./lake
     """
     from sluice import screens
@@ -84,6 +85,7 @@ def contract(
 ) -> None:
     """What a table promises: columns, meaning, inputs, books.
 
+    \b
     Example: sluice contract entire_space --odcs > entire_space.odcs.yaml
     """
     from sluice import screens
@@ -98,8 +100,11 @@ def doctor(
     as_json: Json = False,
     fetch: Annotated[bool, typer.Option("--fetch", help="Fetch Delta's jars if they are not there.")] = False,
 ) -> None:
-    """Is everything here: Java, Delta's jars, a lake that can be written, versions. Says what to do about each fault.
+    """Say what is missing on this machine, and what to do about it.
 
+    Looks at Java, Delta's jars, the lake and its space, installed versions.
+
+    \b
     Example: sluice doctor --fetch
     """
     from sluice import doctor as checks
@@ -129,6 +134,7 @@ def ingest(
 ) -> None:
     """Raw logs through their gates into items, requests and events. Ingesting a day again replaces it.
 
+    \b
     Example: sluice ingest simulator --days 2026-01-01..2026-01-10 --users 200 --lake ./lake
     """
     from sluice import work
@@ -168,8 +174,9 @@ def run(
     master: Master = None,
     conf: Conf = None,
 ) -> None:
-    """Build one day of one table through its gate, or find it up to date.
+    """Build one day of one table, or find it up to date.
 
+    \b
     Example: sluice run attributions --day 2026-01-05
     """
     from sluice import work
@@ -189,8 +196,11 @@ def backfill(
     master: Master = None,
     conf: Conf = None,
 ) -> None:
-    """Print what would run and why, then run it; what is up to date is left alone, so a stopped backfill resumes.
+    """Print what would run and why, then run it.
 
+    What is up to date is left alone, so a stopped backfill resumes.
+
+    \b
     Example: sluice backfill entire_space --days 2026-01-01..2026-01-10 --with-upstream
     """
     from sluice import work
@@ -212,8 +222,11 @@ def gate(
     master: Master = None,
     conf: Conf = None,
 ) -> None:
-    """Audit the staged day that a gate refused again, and publish it if it passes now or its faults are accepted.
+    """Audit a refused day again; publish it or accept its faults.
 
+    The day lies staged since the gate refused it; it is published when it passes now, or when each fault is accepted by name.
+
+    \b
     Example: sluice gate events --day 2026-01-05 --accept "expect_table_row_count_to_be_between()" --because "the shop was closed"
     """
     from sluice import work
@@ -226,8 +239,9 @@ def gate(
 
 @app.command()
 def receipts(table: Table, day: MaybeDay = None, lake: Lake = LAKE, as_json: Json = False) -> None:
-    """What each published day is made of: rows, content hash, inputs, gate results, cost.
+    """What each published day is made of: rows, inputs, cost.
 
+    \b
     Example: sluice receipts entire_space --day 2026-01-05 --json
     """
     from sluice import screens
@@ -238,8 +252,9 @@ def receipts(table: Table, day: MaybeDay = None, lake: Lake = LAKE, as_json: Jso
 
 @app.command()
 def books(table: Table, day: Day, lake: Lake = LAKE, as_json: Json = False) -> None:
-    """Where every row of the inputs went: accounts with fates and difference.
+    """Where every row of the inputs went: accounts and their fates.
 
+    \b
     Example: sluice books entire_space --day 2026-01-05
     """
     from sluice import screens
@@ -256,8 +271,9 @@ def quarantine(
     lake: Lake = LAKE,
     as_json: Json = False,
 ) -> None:
-    """The rows and list elements that a gate took out, with the reason.
+    """What a gate took out, rows and list elements, with the reason.
 
+    \b
     Example: sluice quarantine events --day 2026-01-05 --limit 5
     """
     from sluice import screens
@@ -268,8 +284,11 @@ def quarantine(
 
 @app.command()
 def stages(day: Day, lake: Lake = LAKE, as_json: Json = False) -> None:
-    """What each step of ES3 adds to exposed-only samples, beside the paper's figures, and what grouping by request saves.
+    """What each step of ES3 adds, beside the figures of its paper.
 
+    Relative to samples of exposed candidates only; and what grouping by request saves.
+
+    \b
     Example: sluice stages --day 2026-01-05
     """
     from sluice import stages as table
@@ -285,8 +304,9 @@ def maintain(
     lake: Lake = LAKE,
     as_json: Json = False,
 ) -> None:
-    """Remove leftovers of runs that died, and files that newer publishes replaced.
+    """Remove leftovers of dead runs, and files that were replaced.
 
+    \b
     Example: sluice maintain --dry-run
     """
     from sluice import work
@@ -302,8 +322,11 @@ def demo(
     master: Master = None,
     conf: Conf = None,
 ) -> None:
-    """Ten days of a simulated shop, from raw logs to labelled samples, ending in one screen.
+    """Ten days of a simulated shop, from logs to labelled samples.
 
+    Ends in one screen: what the samples gained, the books, the gates, how old the labels are.
+
+    \b
     Example: sluice demo --lake /tmp/demo-lake
     """
     from sluice import demo as show

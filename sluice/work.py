@@ -16,7 +16,7 @@ from jobs.ingest import source
 from jobs.maintain import maintain as clean
 from jobs.plan import Step, job_build, plan, run_plan
 from jobs.run import Outcome, UsageError, build_day, remove_leftovers, sentence
-from jobs.storage import NotPublishedError, check_lake, filesystem, how_to_publish, lake_address, table_root
+from jobs.storage import NotPublishedError, check_lake, filesystem, lake_address, open_table, table_root
 from schemas.contract import Contract
 
 Spark = Callable[[], Any]
@@ -68,9 +68,13 @@ def _begin(spark: Spark, work: Callable[[Any], Iterable[Outcome]]) -> Iterator[O
     yield from work(spark())
 
 
-def run(spark: Spark, lake: str, contract: Contract, day: date, force: bool, as_json: bool) -> None:
+def _refuse_raw(contract: Contract, first: date, last: date) -> None:
     if contract.is_raw:
-        raise UsageError(f"{contract.name} is a raw table, a source writes it: {how_to_publish(contract, day)}")
+        raise UsageError(f"{contract.name} is a raw table, a source writes it: sluice ingest SOURCE --days {first}..{last}")
+
+
+def run(spark: Spark, lake: str, contract: Contract, day: date, force: bool, as_json: bool) -> None:
+    _refuse_raw(contract, day, day)
     check_lake(lake, must_exist=True)
     address, build = lake_address(lake), job_build(contract.name)
     outcome = build_day(spark(), address, contract, build, day, force=force)
@@ -80,6 +84,7 @@ def run(spark: Spark, lake: str, contract: Contract, day: date, force: bool, as_
 def backfill(
     spark: Spark, lake: str, contract: Contract, days: tuple[date, date], with_upstream: bool, dry_run: bool, as_json: bool
 ) -> None:
+    _refuse_raw(contract, *days)
     check_lake(lake, must_exist=True)
     address = lake_address(lake)
     steps = plan(address, contract.name, *days, with_upstream=with_upstream)
@@ -120,7 +125,8 @@ def staged_draft(lake: str, contract: Contract, day: date) -> dict[str, Any] | N
     for info in (i for i in infos if i.base_name == "_staged.json"):
         with fs.open_input_stream(info.path) as stream:
             drafts.append(json.loads(stream.read()))
-    finished = [d for d in drafts if "build_s" in d]
+    count = open_table(lake, contract).publishes(day)
+    finished = [d for d in drafts if "build_s" in d and d["seen"] == count]  # another was overtaken: its inputs may be older
     return max(finished, key=lambda d: d["started_at"], default=None)
 
 
@@ -158,4 +164,5 @@ def maintain(lake: str, retention_days: int, dry_run: bool, as_json: bool) -> No
         return
     for fact in removed:
         print(f"{'would remove' if dry_run else 'removed'} {fact['path']} ({fact['why']})")
-    print(f"{len(removed)} leftovers {'to remove' if dry_run else 'removed'}")
+    done = "to remove" if dry_run else "removed"
+    print(f"{len(removed)} {'leftover' if len(removed) == 1 else 'leftovers'} {done}" if removed else f"nothing {done}")
