@@ -89,8 +89,10 @@ def _ivy_jar() -> Path:
 def java_binary() -> str:
     """The Java that Spark would start. Raises SetupError when there is none."""
     home = os.environ.get("JAVA_HOME")
+    if home and not Path(home, "bin", "java").exists():
+        raise SetupError(f"JAVA_HOME is {home}, which has no bin/java; set it to the folder of Java {MIN_JAVA} or newer, or unset it")
     found = str(Path(home) / "bin" / "java") if home else shutil.which("java")
-    if not found or not Path(found).exists():
+    if not found:
         raise SetupError(
             f"no Java {MIN_JAVA} or newer; install it: apt-get install openjdk-17-jre-headless (macOS: brew install openjdk@17)"
         )
