@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 from jobs.books import split_files
 from jobs.commit import append, staged_files
 from jobs.conform import QUARANTINE, QUARANTINE_TYPE
-from jobs.storage import spark_address, table_root
+from jobs.storage import open_table, spark_address, table_root
 from schemas.contract import Contract, quarantine_of
 
 if TYPE_CHECKING:
@@ -30,9 +30,14 @@ def _quarantine_rows(spark: "SparkSession", paths: Sequence[str]) -> "DataFrame"
 
 
 def publish_quarantine(spark: "SparkSession", lake: str, contract: Contract, day: date, draft: Mapping[str, Any]) -> int:
-    """Append what was taken out to `<table>_quarantine` before the day itself: an orphan there harms nobody. Returns its version."""
+    """Append what was taken out to `<table>_quarantine` before the day itself: an orphan there harms nobody. Returns its version.
+
+    A run that is admitted again, since its process died in between, finds its rows there: the files that they lie in stay.
+    """
     target = quarantine_of(contract)
-    root, folder = table_root(lake, target), draft["folder"]
+    root, folder, there = table_root(lake, target), draft["folder"], open_table(lake, target)
+    if any(f"/{folder}/" in file for file in there.files([day])):
+        return there.delta.version()
     rows = _quarantine_rows(spark, split_files(table_root(lake, contract), f"{folder}/split=quarantined"))
     staged = rows.select(F.lit(draft["run_id"]).alias("run_id"), "rule", "key", "element", "row", "reason")
     staged.write.mode("overwrite").parquet(spark_address(f"{root}/{folder}"))
