@@ -41,7 +41,7 @@ SUITE = Suite(
             note="our choice: without it no event is credited natively; logs that never carry it exist, so no more than a warning",
         ),
         Expectation(
-            "expect_column_max_to_be_between",
+            "expect_column_values_to_be_between",
             {"column": "amount_cents", "max_value": 1_000_000_000},
             severity="warning",
             note="our choice: ten million in the currency's unit; more is a mix-up of units",

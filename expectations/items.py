@@ -36,7 +36,7 @@ SUITE = Suite(
             note="our choice: comparable negatives are found by category where vectors fail",
         ),
         Expectation(
-            "expect_column_max_to_be_between",
+            "expect_column_values_to_be_between",
             {"column": "price_cents", "max_value": 10_000_000_000},
             severity="warning",
             note="our choice: a hundred million in the currency's unit; more is a mix-up of units",

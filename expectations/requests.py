@@ -77,7 +77,7 @@ SUITE = Suite(
             note="our choice: people type below 256 characters; longer ones are robots or a broken delimiter",
         ),
         Expectation(
-            "expect_column_max_to_be_between",
+            "expect_column_values_to_be_between",
             {"column": "position", "max_value": 10_000},
             severity="warning",
             note="our choice: nobody pages to 10,000; such places are ids in the wrong column",

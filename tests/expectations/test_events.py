@@ -29,7 +29,7 @@ def test_each_expectation_fails_on_its_bad_rows(spark):
     bad = {
         "expect_column_values_to_be_in_set (event_type)": [{"event_type": "pay"}],
         "expect_column_values_to_not_be_null (request_id)": [{"request_id": None}],
-        "expect_column_max_to_be_between (amount_cents)": [{"amount_cents": 1_000_000_001}],
+        "expect_column_values_to_be_between (amount_cents)": [{"amount_cents": 1_000_000_001}],
         "expect_column_values_to_be_between (dwell_s)": [{"dwell_s": 86_401.0}],
     }
     assert_expectations_trip(spark, CONTRACT, SUITE, GOOD, bad)

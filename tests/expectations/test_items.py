@@ -26,6 +26,6 @@ def test_each_expectation_fails_on_its_bad_rows(spark):
         "expect_column_values_to_be_in_set (status)": [{"status": "off_shelf"}],
         "expect_column_values_to_not_be_null (title)": [BARE],
         "expect_column_values_to_not_be_null (category_path)": [BARE],
-        "expect_column_max_to_be_between (price_cents)": [{"price_cents": 10_000_000_001}],
+        "expect_column_values_to_be_between (price_cents)": [{"price_cents": 10_000_000_001}],
     }
     assert_expectations_trip(spark, CONTRACT, SUITE, GOOD, bad)

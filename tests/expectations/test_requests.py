@@ -54,7 +54,7 @@ def test_each_expectation_fails_on_its_bad_rows(spark):
         "expect_column_values_to_not_be_null (query_norm)": [{"domain": "rec"}],
         "expect_column_values_to_not_be_null (session_id)": [{"session_id": None}],
         "expect_column_value_lengths_to_be_between (query_norm)": [{"query_norm": "x" * 257}],
-        "expect_column_max_to_be_between over candidates (position)": [element(position=10_001)],
+        "expect_column_values_to_be_between over candidates (position)": [element(position=10_001)],
         "expect_column_unique_value_count_to_be_between (user_id)": [{"user_id": "u"}, {"user_id": "u"}],
     }
     assert_expectations_trip(spark, CONTRACT, SUITE, GOOD, bad)
