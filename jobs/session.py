@@ -134,7 +134,8 @@ def session(name: str = "sluice", master: str | None = None, conf: Mapping[str, 
     spark = builder.getOrCreate()
     # a failed task's trace is pages long and its cause is told in one line: jobs.messages.cause
     spark.sparkContext.setLogLevel(os.environ.get("SLUICE_SPARK_LOG", "FATAL"))
-    logging.getLogger("DataFrameQueryContextLogger").disabled = "SLUICE_SPARK_LOG" not in os.environ
+    for logger in ("DataFrameQueryContextLogger", "SQLQueryContextLogger"):
+        logging.getLogger(logger).disabled = "SLUICE_SPARK_LOG" not in os.environ
     return spark
 
 
