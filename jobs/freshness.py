@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from datetime import date
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from jobs.inputs import Pinned
@@ -30,9 +29,9 @@ def code_fingerprint(module: str) -> str:
 
 def _collect(module: str, seen: dict[str, str]) -> None:
     spec = importlib.util.find_spec(module)
-    if module in seen or spec is None or not spec.origin:
+    if module in seen or spec is None or not hasattr(spec.loader, "get_source"):
         return
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    tree = ast.parse(spec.loader.get_source(module) or "")  # on a cluster the packages may lie in a zip
     seen[module] = ast.dump(_without_docstrings(tree))
     for name in _imports(tree):
         if name.split(".")[0] == "features" or (name.startswith("jobs.") and name != SPINE and not module.startswith("features")):
