@@ -190,8 +190,9 @@ def _refuse_failed(contract: Contract, day: date, seen: Audit, accept: Mapping[s
     if not names:
         return
     lines = [f"  {describe(r)}" for r in seen.results if r["name"] in names]
+    count = f"{len(names)} critical expectation{'s' * (len(names) > 1)}"
     raise GateError(
-        f"{contract.name} {day}: the gate refused to publish, {len(names)} critical expectations failed:\n" + "\n".join(lines) + "\n"
+        f"{contract.name} {day}: the gate refused to publish, {count} failed:\n" + "\n".join(lines) + "\n"
         f"The staged day is kept. Look at it: sluice gate {contract.name} --day {day}. If it is right after all: "
         f'sluice gate {contract.name} --day {day} --accept "{names[0]}" --because "..."'
     )

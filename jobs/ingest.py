@@ -54,8 +54,10 @@ def ingest(
     module, lake = source(name), lake_address(lake)
     unknown = sorted(set(options) - set(module.OPTIONS))
     if unknown:
-        known = "; ".join(f"{k}: {v}" for k, v in module.OPTIONS.items()) or "none"
-        raise UsageError(f"source {name} has no options {', '.join(unknown)}; it has {known}")
+        known = ", ".join(module.OPTIONS) or "none"
+        raise UsageError(
+            f"source {name} has no option {', '.join(unknown)}; it has {known}. What they mean: sluice ingest {name} --help-source"
+        )
     check_lake(lake, must_exist=False)
     raw = module.read(spark, path, days, **options)
     shown = {k: v for k, v in options.items() if k not in ("truth", "scratch")}

@@ -46,9 +46,22 @@ def plan(lake: str, table: str, first: date, last: date, *, with_upstream: bool 
                 problems.append(str(error))
     if problems:
         more = f"\n... and {len(problems) - 10} more days" if len(problems) > 10 else ""
-        hint = "" if with_upstream else "\nTables in between can be built along with it: add --with-upstream"
+        hint = (
+            _end_of_raw(tables, contract, last) if with_upstream else "\nTables in between can be built along with it: add --with-upstream"
+        )
         raise NotPublishedError("\n".join(problems[:10]) + more + hint)
     return steps
+
+
+def _end_of_raw(tables: Tables, contract: Contract, last: date) -> str:
+    """Where a plan that builds everything in between still ends: the days that its raw tables hold."""
+    first_held, last_held = tables.first_day(contract.name), tables.last_day(contract.name)
+    if first_held is None or last_held is None or last <= last_held:
+        return ""
+    more = f"sluice ingest SOURCE --days {last_held + timedelta(days=1)}..{last}"
+    return (
+        f"\nThe raw tables that it is made of hold {first_held}..{last_held}: ask for days up to the last of these, or ingest more ({more})"
+    )
 
 
 def _wanted(tables: Tables, contract: Contract, first: date, last: date, with_upstream: bool) -> dict[str, list[date]]:

@@ -239,6 +239,8 @@ def sentence(outcome: Outcome) -> str:
     receipt = outcome.receipt
     if outcome.status == "up_to_date":
         return f"{outcome.table} {outcome.day}: up to date ({receipt['rows']} rows, version {receipt['version']})"
+    if outcome.status == "verified":
+        return f"{outcome.table} {outcome.day}: built again, the same {receipt['rows']} rows came out; version {receipt['version']} stays"
     why = "; ".join(outcome.reasons)
     taken = f", {sum(receipt['quarantined'].values())} quarantined" if receipt["quarantined"] else ""
-    return f"{outcome.table} {outcome.day}: {outcome.status} as version {receipt['version']}, {receipt['rows']} rows{taken} ({why})"
+    return f"{outcome.table} {outcome.day}: {outcome.status} as version {receipt['version']}, {receipt['rows']} rows{taken} (why: {why})"

@@ -104,7 +104,8 @@ def _print_plan(steps: list[Step], file: Any) -> None:
     if not todo:
         print(f"up to date: {len(steps)} table-days, nothing to build", file=file)
         return
-    shown = Table(title=f"{len(todo)} of {len(steps)} table-days to build, in this order", title_justify="left", box=None)
+    print(f"{len(todo)} of {len(steps)} table-days to build, in this order:", file=file)
+    shown = Table(box=None)
     for column in ("", "table", "day", "why"):
         shown.add_column(column, overflow="fold")
     for number, step in enumerate(todo[:MOST_LISTED], start=1):

@@ -85,7 +85,8 @@ def _plan(path: str | None, days: tuple[date, date] | None, options: dict[str, s
     problems = [f"path {path!r} is given, but the simulator reads nothing; leave it out"] if path is not None else []
     problems += [f"option {name!r} is unknown; there are {', '.join(OPTIONS)}" for name in sorted(set(options) - set(OPTIONS))]
     if days is None or days[0] > days[1]:
-        problems.append(f"days are {days}; give the first and the last day to simulate, in this order")
+        given = f"--days is {days[0]}..{days[1]}" if days else "--days is needed"
+        problems.append(f"{given}; give the first and the last day to simulate, as 2026-01-01..2026-01-10")
     values = {}
     for name, kind in _TYPES.items():
         if name in options:

@@ -114,13 +114,17 @@ def test_what_is_not_there_is_told_with_what_to_run(lake):
         (("run", "attributions", "--day", "2026-01-05"), ("attributions 2026-01-05 cannot be built", "requests", "sluice ingest SOURCE")),
         (("run", "query_item_stats", "--day", "2026-01-03"), ("attributions 2026-01-03 is not published", "sluice run attributions")),
         (("backfill", "query_item_stats", "--days", "2026-01-02..2026-01-03"), ("attributions 2026-01-03", "--with-upstream")),
+        (
+            ("backfill", "query_item_stats", "--days", "2026-01-02..2026-01-04", "--with-upstream"),
+            (f"hold {FIRST}..{LAST}", "sluice ingest SOURCE --days 2026-01-03..2026-01-04"),
+        ),
         (("receipts", "entire_space"), ("entire_space has no published day", "sluice run entire_space")),
         (("receipts", "items", "--day", "2026-01-07"), ("items 2026-01-07 is not published", "sluice ingest SOURCE")),
         (("books", "items", "--day", "2026-01-07"), ("items 2026-01-07 is not published", "sluice ingest SOURCE")),
         (("quarantine", "items", "--day", "2026-01-07"), ("items 2026-01-07 is not published",)),
         (("stages", "--day", FIRST), ("entire_space 2026-01-01 is not published", "sluice run entire_space --day 2026-01-01")),
         (("gate", "items", "--day", FIRST), ("no staged day waits", "sluice receipts items")),
-        (("ingest", "simulator"), ("days",)),
+        (("ingest", "simulator"), ("--days is needed", "2026-01-01..2026-01-10")),
         (("ingest", "files", "--from", "nowhere"), ("nowhere",)),
         (("ingest", "files"), ("--from",)),
         (("ingest", "simulator", "--days", DAYS, "--users", "many"), ("users", "many")),
@@ -228,6 +232,8 @@ def test_a_plan_names_each_table_day_and_why_and_a_second_backfill_finds_all_up_
 def test_force_compares_and_publishes_nothing(lake):
     contract = load("query_item_stats")
     before = open_table(lake, contract).version
+    text = sluice_says("run", "query_item_stats", "--day", LAST, "--force", "--lake", lake).stdout
+    assert "built again, the same" in text and f"version {before} stays" in text
     outcome = json.loads(sluice_says("run", "query_item_stats", "--day", LAST, "--force", "--lake", lake, "--json").stdout)
     assert outcome["status"] == "verified"
     assert open_table(lake, contract).version == before
