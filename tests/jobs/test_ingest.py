@@ -147,7 +147,7 @@ def test_lines_that_would_be_lost_stop_the_ingest_before_anything_is_published(
 
 def test_an_unknown_option_is_named_with_those_that_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source_of(monkeypatch, RawTable(None, 0))
-    with pytest.raises(UsageError, match="has no option colour, size; it has truth, shop. What they mean: sluice ingest files --help-source"):
+    with pytest.raises(UsageError, match=r"has no option colour, size; it has truth, shop\. What they mean: .* --help-source"):
         next(ingest(None, str(tmp_path / "lake"), NAME, None, RANGE, {"size": "1", "shop": "7", "colour": "red"}))
     assert not (tmp_path / "lake").exists()
 
