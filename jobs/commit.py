@@ -21,7 +21,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
 from pyarrow.fs import FileInfo, FileSelector, FileSystem
 
-from jobs.storage import filesystem, publish_id, write_receipt
+from jobs.storage import announce, filesystem, publish_id, write_receipt
 from schemas.contract import Contract, ContractError
 from schemas.derive import arrow_schema
 
@@ -107,15 +107,14 @@ def _statistics(footer: pq.FileMetaData, columns: Mapping[str, str]) -> dict[str
 
 
 def _bound(value: Any) -> Any:
+    """A bound as Delta's JSON has it, or None. Not of doubles: a footer ignores NaN, which is above all numbers to Spark."""
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     if isinstance(value, date):
         return value.isoformat()
-    if isinstance(value, bool) or (isinstance(value, float) and value - value != 0):  # infinities and NaN
-        return None
     if isinstance(value, str):
         return value if len(value) <= LONGEST_STATISTIC else None
-    return value if isinstance(value, int | float) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def create_table(root: str, contract: Contract) -> DeltaTable:
@@ -162,17 +161,19 @@ def publish(root: str, contract: Contract, day: date, files: Sequence[StagedFile
     """
     receipt = receipt | {"publish": seen + 1}
     _check_files(root, files)
+    if not files:
+        announce(root, receipt)
     for _ in range(MAX_TRIES):
         table = create_table(root, contract)
         if (table.transaction_version(publish_id(day)) or 0) != seen:
             raise LostRaceError(f"{contract.name} {day} was published by another run meanwhile")
         schema = check_evolution(table, contract)
+        version = table.version() + 1  # without retries a commit follows the version that was read, or fails
         try:
             _commit(table, contract, schema, day, files, receipt, Transaction(publish_id(day), seen + 1))
         except CommitFailedError:
             _back_off()
             continue
-        version = _version_of(root, receipt)
         receipt["version"] = version
         write_receipt(root, receipt)
         return receipt
@@ -186,12 +187,13 @@ def append(root: str, contract: Contract, day: date, files: Sequence[StagedFile]
     _check_files(root, files)
     for _ in range(MAX_TRIES):
         table = create_table(root, contract)
+        version = table.version() + 1
         try:
             _commit(table, contract, arrow_schema(contract), day, files, None, None)
         except CommitFailedError:
             _back_off()
             continue
-        return DeltaTable(root).version()
+        return version
     raise ContractError(
         f"{contract.name} {day}: {MAX_TRIES} commits in a row met another writer at {root}; run it again when it is quieter"
     )
@@ -220,16 +222,6 @@ def _commit(
             custom_metadata={"userMetadata": json.dumps(receipt)} if receipt else {"userMetadata": json.dumps({"day": day.isoformat()})},
             app_transactions=[transaction] if transaction else None,
         ),
-    )
-
-
-def _version_of(root: str, receipt: dict[str, Any]) -> int:
-    """Version of the commit that carries this run: others may have followed it."""
-    for commit in DeltaTable(root).history(50):
-        if json.loads(commit.get("userMetadata") or "{}").get("run_id") == receipt["run_id"]:
-            return commit["version"]
-    raise ContractError(
-        f"the commit of run {receipt['run_id']} is not in the log of {root}; read it with: sluice receipts {receipt['table']}"
     )
 
 

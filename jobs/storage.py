@@ -7,7 +7,7 @@ and belong to the table only once a commit of `jobs.commit` names them.
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
@@ -104,10 +104,10 @@ class Table:
 
     def _receipt_from_log(self, day: date, count: int) -> dict[str, Any]:
         """Rebuild the durable copy, which a run that was killed after its commit did not write."""
-        for commit in self.delta.history():
-            receipt = json.loads(commit.get("userMetadata") or "{}")
+        for version, metadata in _commits(self.root):
+            receipt = json.loads(metadata)
             if receipt.get("day") == day.isoformat() and receipt.get("publish") == count:
-                receipt["version"] = commit["version"]
+                receipt["version"] = version
                 write_receipt(self.root, receipt)
                 return receipt
         raise NotPublishedError(
@@ -172,6 +172,24 @@ def receipt_path(root: str, day: date | str, count: int) -> str:
 def write_receipt(root: str, receipt: dict[str, Any]) -> None:
     """The durable copy of a receipt beside the table: the log forgets, it does not."""
     write_json(receipt_path(root, receipt["day"], receipt["publish"]), receipt)
+
+
+def announce(root: str, receipt: dict[str, Any]) -> None:
+    """Say that a day without rows may soon be published: no file tells of it until the copy of its receipt is there."""
+    write_json(receipt_path(root, receipt["day"], 0), {key: receipt[key] for key in ("table", "day", "run_id")})
+
+
+def _commits(root: str) -> Iterator[tuple[int, str]]:
+    """Versions and the metadata of their commits, newest first, from the log itself.
+
+    The engine's history counts down from the version of its handle, which is wrong as soon as another run has published.
+    """
+    fs, path = filesystem(f"{root}/_delta_log")
+    logs = [info for info in fs.get_file_info(pafs.FileSelector(path)) if re.fullmatch(r"\d{20}\.json", info.base_name)]
+    for info in sorted(logs, key=lambda i: i.base_name, reverse=True):
+        with fs.open_input_stream(info.path) as stream:
+            actions = map(json.loads, stream.read().splitlines())
+            yield from ((int(info.base_name[:20]), a["commitInfo"].get("userMetadata") or "{}") for a in actions if "commitInfo" in a)
 
 
 def write_json(address: str, document: dict[str, Any]) -> None:
