@@ -143,9 +143,9 @@ def _matched(timeline: DataFrame, params: Params) -> DataFrame:
     own = timeline.withColumns({"bucket": bucket, "search_request": F.when(F.col("domain") == "search", F.col("request_id"))})
     same = Window.partitionBy("user_id", "item_id", "event_type", "order_id", "bucket", "search_request")
     in_request = Window.partitionBy("user_id", "item_id", "request_id")
-    first = F.min(F.struct("available_at", "event_at", "event_id")).over(same)
+    arrival = F.struct("available_at", "event_at", "event_id")  # an event delivered again on a later day has the same event_id
     is_native_click = (F.col("event_type") == "click") & (F.col("domain") == "search")
-    return own.withColumn("is_duplicate", first["event_id"] != F.col("event_id")).withColumns(
+    return own.withColumn("is_duplicate", arrival > F.min(arrival).over(same)).withColumns(
         {"named": F.min("sample").over(in_request), "clicked_at": F.min(F.when(is_native_click, at)).over(in_request)}
     )
 

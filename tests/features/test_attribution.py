@@ -164,8 +164,11 @@ def test_repeated_events_keep_the_first_that_became_available(spark):
         "pay_1_again": {"event_type": "pay", "order_id": "o1", "event_at": NOON + 5 * HOUR, "available_at": NOON + 6 * HOUR},
         "pay_no_order": {"event_type": "pay"},
     }
-    events = frame(spark, EVENTS, [base | {"event_id": name} | row for name, row in given.items()])
+    delivered_again = {"event_id": "again", "item_id": "z", "event_at": NOON - 12 * HOUR}
+    both = [base | delivered_again | {"day": DAY - DAYS, "available_at": NOON - 12 * HOUR}, base | delivered_again]
+    events = frame(spark, EVENTS, [base | {"event_id": name} | row for name, row in given.items()] + both)
     fates = {row.event_id: row.fate for row in attribute(frame(spark, REQUESTS, []), events, DAY).collect()}
+    assert fates.pop("again") == "duplicate"
     repeated = {"late_copy", "b_same_times", "earlier_but_arrived_later", "end_of_bucket", "other_domain_without_search", "in_search_again",
                 "rec_request_does_not_matter", "pay_1_again"}  # fmt: skip
     assert fates == {name: "duplicate" if name in repeated else "no_candidate" for name in given if name != "yesterday"}
