@@ -45,8 +45,14 @@ def _imports(tree: ast.AST) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         if isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names if node.module in PACKAGES}
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names if _is_package(node.module)}
     return {name for name in found if name.split(".")[0] in PACKAGES}
+
+
+def _is_package(name: str) -> bool:
+    """Whether what is imported from it may be a module of its own."""
+    spec = importlib.util.find_spec(name) if name.split(".")[0] in PACKAGES else None
+    return spec is not None and spec.submodule_search_locations is not None
 
 
 def _without_docstrings(tree: ast.AST) -> ast.AST:
