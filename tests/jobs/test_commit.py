@@ -422,6 +422,14 @@ def test_statistics_leave_out_what_would_skip_rows_wrongly(root):
     assert statistics["minValues"]["at"] == "2026-01-05T12:00:00.000000Z"
 
 
+def test_a_part_of_a_file_without_bounds_leaves_the_file_without_them(root):
+    folder = Path(root, "day=2026-01-05/b=a")
+    folder.mkdir(parents=True)
+    rows = pa.concat_tables([rows_of(0, 1, page="a"), rows_of(1, 1, page="z" * 5000)])  # beyond 4096 bytes a footer has no bounds
+    pq.write_table(rows, folder / "part.parquet", row_group_size=1)
+    assert set(json.loads(staged_files(root, VISITS, "day=2026-01-05/b=a")[0].statistics)["maxValues"]) == {"visit_id", "at"}
+
+
 def test_tables_are_made_without_deletion_vectors_and_can_be_asked_before(root, tmp_path):
     assert (open_table(tmp_path, VISITS).days, open_table(tmp_path, VISITS).publishes(DAY)) == ([], 0)
     put(root, "a", 0, 1, 0)

@@ -65,6 +65,7 @@ CASES: dict[str, list[dict[str, object]]] = {
     "deep_null_map": [case(deep=[{"n": 1, "m": None}])],
     "deep_empty_map": [case(deep=[{"n": 1, "m": []}])],
     "deep_no_struct": [case(deep=[None])],
+    "deep_struct_of_nulls": [case(deep=[{"n": None, "m": None}])],
     "at": [case(at=AT)],
     "a_microsecond_later": [case(at=AT.replace(microsecond=123457))],
     "no_microsecond": [case(at=AT.replace(microsecond=123000))],

@@ -65,6 +65,8 @@ def test_every_table_is_found_by_its_file_and_comes_after_its_inputs():
 def test_tables_are_ordered_by_what_they_read_and_then_by_name(monkeypatch):
     only(monkeypatch, table("a", "z"), table("b", "raw"), table("raw"), table("z", "b"))
     assert [c.name for c in load_all()] == ["raw", "b", "z", "a"]
+    only(monkeypatch, table("ba", "raw"), table("ab", "raw"), table("raw"), table("other"))
+    assert [c.name for c in load_all()] == ["other", "raw", "ab", "ba"]
 
 
 def test_tables_that_read_each_other_in_a_circle_are_named(monkeypatch):
