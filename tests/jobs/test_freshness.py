@@ -131,7 +131,8 @@ FILES = {
     "features/fake_feature.py": "from features.fake_pack import part\nimport jobs.fake_unread\ndouble = part.twice\n",
     "features/fake_pack/__init__.py": "",
     "features/fake_pack/part.py": "def twice(x):\n    return 2 * x\n",
-    "features/fake_other.py": "import features.fake_feature\nTHRESHOLD = 0.5\n",
+    "features/fake_other.py": "import features.fake_ring\nTHRESHOLD = 0.5\n",
+    "features/fake_ring.py": "import features.fake_other\n",
     "features/fake_alone.py": "NOBODY = 1\n",
     "jobs/fake_unread.py": "X = 1\n",
 }
