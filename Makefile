@@ -12,7 +12,7 @@ export GX_ANALYTICS_ENABLED := false
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
-demo: .venv/sluice .venv/jars  ## Run the pipeline on a made-up shop, from raw logs to a report page
+demo: .venv/sluice .venv/jars  ## Build all tables of a simulated shop and show what came out
 	$(BIN)/sluice demo
 
 test: .venv/sluice .venv/jars .venv/dev .venv/airflow  ## Run all tests

@@ -160,6 +160,8 @@ def _local_settings() -> dict[str, str]:
     cores = str(os.cpu_count() or 2)
     progress = str(sys.stderr.isatty()).lower() if os.environ.get("SLUICE_SPARK_PROGRESS") else "false"
     own = {"spark.driver.memory": memory, "spark.sql.shuffle.partitions": cores, "spark.ui.showConsoleProgress": progress}
+    quiet = Path(__file__).with_name("log4j2.properties")
+    own |= {"spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={quiet}"} if quiet.exists() else {}
     jars = [str(p) for p in jar_paths()]
     return LOCAL_SETTINGS | own | ({"spark.driver.extraClassPath": os.pathsep.join(jars)} if jars else {})
 
