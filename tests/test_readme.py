@@ -22,7 +22,7 @@ def script() -> str:
 def test_the_commands_of_the_readme_run(tmp_path):
     binaries = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     env = os.environ | {"PATH": binaries, "PYTHONPATH": str(ROOT), "SLUICE_HOME": str(ROOT), "PYSPARK_PYTHON": sys.executable}
-    done = subprocess.run(["bash", "-c", script()], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=400)
+    done = subprocess.run(["bash", "-c", script()], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=550)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "unreadable_event_at" in done.stdout
     assert done.stdout.rstrip().endswith("1 2"), "the pinned version and the two requests"
