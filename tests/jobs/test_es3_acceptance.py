@@ -102,7 +102,6 @@ def events(spark: "SparkSession", shop: Shop) -> duckdb.DuckDBPyConnection:
     explaining: requests of the user with the item among their samples, within the window before the event. chance: that of naming the
     planted one by picking evenly among them. is_right: the planted one was credited.
     """
-    connection = duckdb.connect()
     attributions, truth = shop.files(spark, "attributions"), f"{shop.truth}/events/*.parquet"
     requests = Tables(shop.lake)["requests"]
     searches = requests.read(spark, requests.days).where("domain = 'search'")
@@ -112,6 +111,7 @@ def events(spark: "SparkSession", shop: Shop) -> duckdb.DuckDBPyConnection:
         F.unix_micros("requested_at").alias("at"),
         F.explode(draw(F.col("candidates"), F.col("request_id"))).alias("c"),
     )
+    connection = duckdb.connect()
     connection.register("samples", drawn.select("request_id", "user_id", "at", "c.item_id").toArrow())
     connection.execute(f"""
         create table judged as select *, epoch_us(event_at) as at, if(event_type = 'click', 1, 7) * 86400000000::bigint as width
@@ -142,7 +142,8 @@ def test_native_events_are_recovered_exactly(events):
 
 def test_no_event_is_credited_twice(spark, shop):
     credits = f"from read_parquet({shop.files(spark, 'attributions')}) where request_id is not null"
-    total, distinct = duckdb.execute(f"select count(*), count(distinct event_id) {credits}").fetchone()
+    with duckdb.connect() as connection:
+        total, distinct = connection.execute(f"select count(*), count(distinct event_id) {credits}").fetchone()
     assert total == distinct > 5000
 
 
@@ -211,10 +212,9 @@ def test_the_books_of_every_table_day_balance(shop):
 
 def test_a_late_event_makes_no_raw_day_stale(spark, shop):
     """It belongs to the day it arrived: of what was published only the labels of the days that it is about are to be built again."""
-    late, num = duckdb.execute(f"""
-        select count(*) filter (event_at::date < available_at::date and available_at - event_at > interval 1 hour), count(*)
-        from read_parquet({shop.files(spark, "events")})
-    """).fetchone()
+    count = "count(*) filter (event_at::date < available_at::date and available_at - event_at > interval 1 hour), count(*)"
+    with duckdb.connect() as connection:
+        late, num = connection.execute(f"select {count} from read_parquet({shop.files(spark, 'events')})").fetchone()
     print(f"\n{late} of {num} events arrived on a later day, an hour or more after they happened; stale then:", shop.stale)
     assert late > 50
     final = shop.raw_hashes()
