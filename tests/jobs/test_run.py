@@ -57,13 +57,16 @@ def test_a_forced_day_gives_the_same_rows_or_is_refused(spark, lake):
     assert {r["num_clicks_28d"] for r in table.read(spark, [DAY]).collect()} == {1}
 
 
-def test_inputs_are_read_at_the_version_that_was_pinned(spark, lake):
-    def meanwhile(inputs, day):
-        put_events(lake, "lamp", content_hash="two")
-        return build(inputs, day)
+def test_inputs_are_read_at_the_version_that_was_pinned(spark, lake, monkeypatch):
+    left_sides = spine.left_sides
 
-    meanwhile.__module__ = build.__module__
-    outcome = run_day(spark, lake, meanwhile)
+    def meanwhile(*pinned):  # another run publishes between pinning and reading
+        put_events(lake, "lamp", content_hash="two")
+        return left_sides(*pinned)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spine, "left_sides", meanwhile)
+        outcome = run_day(spark, lake)
     assert outcome.receipt["rows"] == 3
     assert outcome.receipt["inputs"]["attributions"]["days"] == {"2026-01-05": "one"}
     assert run_day(spark, lake).reasons == ("input changed: attributions 2026-01-05",)
