@@ -50,7 +50,7 @@ def mrr(scores_N: Tensor, labels_N: Tensor, groups_N: Tensor) -> float:
 
 
 def calibration(chances_N: Tensor, labels_N: Tensor, num_buckets: int = 10) -> dict[str, float | list[dict[str, float]]]:
-    """`ratio`: sum of chances / sum of labels; `buckets`: rows in order of chance in equal parts: n, mean chance p, share of positives y."""
+    """`ratio`: sum of chances / sum of labels; `buckets`: rows in order of chance in equal parts: n, mean p, share of positives y."""
     order_N = torch.argsort(chances_N.double(), stable=True)
     parts = [part for part in order_N.tensor_split(num_buckets) if len(part)]
     buckets = [{"n": len(part), "p": _mean(chances_N[part]), "y": _mean(labels_N[part])} for part in parts]
