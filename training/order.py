@@ -1,0 +1,108 @@
+"""Which requests make up which batch of an epoch: a pure function of (identity of the manifest, seed, epoch). Numpy alone.
+
+The row groups of all files are permuted. Each `window` of them in a row is a window, and the requests of a window are permuted;
+the windows one after the other are the order of the epoch. Batch k of all ranks together holds requests k B to (k + 1) B of that
+order, the last batch fewer. A batch is a set: its requests are put in the order in which the window stores them, and each rank
+takes one stretch of it, so that a rank needs few row groups of a window and not all.
+
+The world size, the rank and the place where a run starts decide nothing but which part of it is read.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Piece(NamedTuple):
+    """What one window gives to a rank's share of one batch; none at all where the share lies in other windows."""
+
+    step: int
+    rows: np.ndarray
+    """Rows of the window's needed row groups, numbered through them in their order."""
+    is_last: bool
+    """The batch is whole with this piece."""
+
+
+class Share(NamedTuple):
+    """What a rank reads of one window: these row groups and no others, and what each batch takes of them."""
+
+    groups: np.ndarray
+    pieces: list[Piece]
+
+
+def permutation(num: int, *parts: object) -> np.ndarray:
+    """0..num - 1 in the order of 64-bit keys: raw output of Philox4x64-10, its 128-bit key the start of the SHA-256 of the parts.
+
+    Raw output, because numpy keeps it for good and Generator.permutation only until somebody finds a faster one.
+    """
+    digest = hashlib.sha256("\n".join(map(str, parts)).encode()).digest()
+    keys = np.random.Philox(key=int.from_bytes(digest[:16], "little")).random_raw(num)
+    return np.argsort(keys, kind="stable")
+
+
+@dataclass(frozen=True)
+class Order:
+    """The order of every epoch over row groups of these numbers of requests."""
+
+    identity: str
+    seed: int
+    counts: np.ndarray
+    """Requests of each row group, all files in the order of the manifest."""
+    requests_per_batch: int
+    window: int
+
+    @property
+    def num_requests(self) -> int:
+        return int(self.counts.sum())
+
+    @property
+    def num_steps(self) -> int:
+        return -(-self.num_requests // self.requests_per_batch)
+
+    def shares(self, epoch: int, steps: range, rank: int = 0, world_size: int = 1) -> Iterator[Share]:
+        """What this rank reads for these steps, window by window; windows that no such step needs are left out."""
+        groups = permutation(len(self.counts), self.identity, self.seed, epoch, "row groups")
+        ends = np.cumsum(self.counts[groups])
+        for number, first in enumerate(range(0, len(groups), self.window)):
+            in_window = groups[first : first + self.window]
+            end = int(ends[min(first + self.window, len(groups)) - 1])
+            start = end - int(self.counts[in_window].sum())
+            touched = range(start // self.requests_per_batch, -(-end // self.requests_per_batch)) if end > start else range(0)
+            wanted = [step for step in touched if step in steps]
+            if wanted:
+                yield self._share(in_window, (epoch, number), (start, end), wanted, (rank, world_size))
+
+    def _share(self, groups: np.ndarray, key: tuple[int, int], span: tuple[int, int], steps: list[int], place: tuple[int, int]) -> Share:
+        start, end = span
+        permuted = permutation(end - start, self.identity, self.seed, *key)
+        batch_of_row = np.empty(end - start, dtype=np.int64)
+        batch_of_row[permuted] = np.arange(start, end) // self.requests_per_batch
+        rows = np.argsort(batch_of_row, kind="stable")  # by batch, within a batch as stored: the row at position start + i
+        taken = [rows[self._stretch(step, start, end, *place)] for step in steps]
+        group_of_row = np.repeat(np.arange(len(groups)), self.counts[groups])
+        is_needed = np.zeros(len(groups), dtype=bool)
+        for some in taken:
+            is_needed[group_of_row[some]] = True
+        renumbered = np.cumsum(is_needed[group_of_row]) - 1
+        lasts = [min((step + 1) * self.requests_per_batch, self.num_requests) <= end for step in steps]
+        pieces = [Piece(step, renumbered[some], is_last) for step, some, is_last in zip(steps, taken, lasts, strict=True)]
+        return Share(groups[is_needed], pieces)
+
+    def _stretch(self, step: int, start: int, end: int, rank: int, world_size: int) -> slice:
+        """What of the window [start, end) of the order is the rank's share of a batch.
+
+        Ranks get as many as if the batch were dealt to them one by one, so that shares differ by one at most over all its windows,
+        and of each window one stretch, so that rank 0 reads the first row groups of every window and the last rank the last.
+        """
+        first = step * self.requests_per_batch
+        before, after = max(start - first, 0), min(self.requests_per_batch, end - first)  # dealt with the windows up to here
+        low, high = (_dealt(after, ranks, world_size) - _dealt(before, ranks, world_size) for ranks in (rank, rank + 1))
+        return slice(first + before - start + low, first + before - start + high)
+
+
+def _dealt(num: int, ranks: int, world_size: int) -> int:
+    """Of requests dealt one by one to all ranks in turn: how many the first `ranks` of them get."""
+    return ranks * (num // world_size) + min(ranks, num % world_size)
