@@ -93,7 +93,7 @@ def fit(
     device = next(model.parameters()).device
     start = resume(model, steppers, plan)
     model.train()
-    with _bar(plan) as bar, torch.sparse.check_sparse_tensor_invariants(False):  # else torch warns that it is undecided
+    with _bar(plan) as bar:
         task = bar.add_task("training", total=plan.epochs * plan.num_steps, completed=start[0] * plan.num_steps + start[1])
         for epoch, step, batch in _remaining(batches, plan, *start):
             value = train_step(model, loss, moved(batch, device), steppers, f"epoch {epoch}, step {step}")
@@ -129,8 +129,9 @@ def train_step(
     wrong = [name for name, p in model.named_parameters() if p.grad is not None and not _is_finite(p.grad)] if _overflows(model) else []
     if wrong:
         raise TrainingError(f"{where}: the gradient of {', '.join(wrong[:5])} is not finite; no step was taken. Lower the learning rate")
-    for stepper in steppers.values():
-        stepper.step()
+    with torch.sparse.check_sparse_tensor_invariants(False):  # else torch warns that nobody decided
+        for stepper in steppers.values():
+            stepper.step()
     return found
 
 
