@@ -1,5 +1,6 @@
 """Days staged and published by pyarrow and deltalake alone, for tests of what comes after the gate."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -34,10 +35,15 @@ def staged(lake: object, contract: Contract, day: date, run: str) -> list[Staged
     return staged_files(table_root(str(lake), contract), contract, f"day={day}/b={run}/split=kept")
 
 
-def publish_day(lake: object, contract: Contract, day: date, *parts: Sequence[Mapping[str, Any]], run: str = "one") -> dict[str, Any]:
-    """Publish a day that consists of these files; no file is an empty day."""
+def publish_day(
+    lake: object, contract: Contract, day: date, *parts: Sequence[Mapping[str, Any]], run: str = "one", **facts: Any
+) -> dict[str, Any]:
+    """Publish a day that consists of these files; no file is an empty day. `facts` are what its receipt says otherwise."""
     for number, rows in enumerate(parts):
         stage(lake, contract, day, rows, run, number)
-    receipt = {"table": contract.name, "day": day.isoformat(), "run_id": f"{run}-{day}"}
+    files = staged(lake, contract, day, run) if parts else []
+    content = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+    receipt = {"table": contract.name, "day": day.isoformat(), "run_id": f"{run}-{day}", "rows": sum(f.rows for f in files)}
+    receipt |= {"bytes": sum(f.size for f in files), "content_hash": f"{receipt['rows']}-{content}", "code": "c0de", "label_as_of": None}
     seen = open_table(str(lake), contract).publishes(day)
-    return publish(table_root(str(lake), contract), contract, day, staged(lake, contract, day, run) if parts else [], receipt, seen)
+    return publish(table_root(str(lake), contract), contract, day, files, receipt | facts, seen)
