@@ -19,12 +19,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from schemas.contract import ContractError
+from training.loader import Batch, to_device
+
 log = logging.getLogger("training")
 CHECKPOINT = "checkpoint.pt"
-Batch = Mapping[str, Any]
 
 
-class TrainingError(ValueError):
+class TrainingError(ContractError):
     """Training cannot begin or go on; the message says what is wrong, where, and what to do."""
 
 
@@ -50,17 +52,6 @@ def device_named(name: str) -> torch.device:
     if name != "cpu" and not (name.partition(":")[0] == "cuda" and torch.cuda.is_available()):
         raise TrainingError(f"no device {name!r} here; write auto, cpu{' or cuda' if torch.cuda.is_available() else ''}")
     return torch.device(name)
-
-
-def moved(batch: Batch, device: torch.device) -> dict[str, Any]:
-    """The batch with its tensors on the device; lists of strings stay where they are."""
-    return {name: _moved(value, device) for name, value in batch.items()}
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
-    return type(value)(*(_moved(part, device) for part in value)) if isinstance(value, tuple) else value
 
 
 def mixed_precision(device: torch.device) -> AbstractContextManager[Any]:
@@ -96,7 +87,7 @@ def fit(
     with _bar(plan) as bar:
         task = bar.add_task("training", total=plan.epochs * plan.num_steps, completed=start[0] * plan.num_steps + start[1])
         for epoch, step, batch in _remaining(batches, plan, *start):
-            value = train_step(model, loss, moved(batch, device), steppers, f"epoch {epoch}, step {step}")
+            value = train_step(model, loss, to_device(batch, device), steppers, f"epoch {epoch}, step {step}")
             bar.update(task, advance=1, description=f"loss {value:.4f}")
             if (step + 1) % plan.checkpoint_steps == 0 or step + 1 == plan.num_steps:
                 log.info("epoch %d, step %d of %d: loss %.4f", epoch, step + 1, plan.num_steps, value)

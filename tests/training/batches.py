@@ -1,16 +1,9 @@
 """Random batches of hhsft_examples as the loader makes them, from the tuples of features."""
 
-from typing import NamedTuple
-
 import torch
-from torch import Tensor
 
 from schemas.hhsft_examples import ITEM_FEATURES, REQUEST_FEATURES
-
-
-class Ragged(NamedTuple):
-    values: Tensor
-    offsets: Tensor
+from training.blocks import Ragged
 
 
 def ragged(lengths, size, generator):

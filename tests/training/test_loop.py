@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.loop import CHECKPOINT, Plan, TrainingError, device_named, fit, moved, optimizers, read_checkpoint
+from training.loop import CHECKPOINT, Plan, TrainingError, device_named, fit, optimizers, read_checkpoint
 
 ROOT = Path(__file__).parents[2]
 STEPS = 12
@@ -165,10 +165,8 @@ def test_embeddings_are_stepped_sparsely_and_all_else_densely():
     assert model.table.weight.grad.is_sparse
 
 
-def test_devices_by_name_and_batches_on_them():
+def test_devices_by_name():
     assert device_named("cpu").type == "cpu"
     assert device_named("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(TrainingError, match="no device 'gpu'"):
         device_named("gpu")
-    batch = moved({"a": torch.ones(2), "names": ["x"]}, torch.device("cpu"))
-    assert batch["names"] == ["x"] and torch.equal(batch["a"], torch.ones(2))
