@@ -1,6 +1,7 @@
 """Removes what no reader can see any more: files of runs that died, scratch folders, files that newer publishes replaced."""
 
 import json
+import math
 import os
 import shutil
 import socket
@@ -17,44 +18,91 @@ from deltalake import DeltaTable
 from jobs.storage import OWNER, lake_address, open_table, table_root
 from schemas.contract import Contract, ContractError, load, load_all, quarantine_of
 
+MANIFESTS = "_manifests"
 WRITING_S = 600  # receipts and drafts are written in milliseconds
+IN_USE = math.inf  # in place of the time at which a file was replaced
 GRACE = timedelta(hours=24)  # of a run that cannot be asked whether it lives: it ran on another host
 
 
 def maintain(lake: str, retention: timedelta, *, dry_run: bool = False) -> Iterator[dict[str, Any]]:
     """Clean every table of a local lake; yields one fact for each thing removed (or to be removed, when `dry_run`).
 
-    Files of versions younger than `retention` stay. A staged day that its gate refused stays until the day is published or `retention`
-    is over. Raises ContractError for a lake on an object store: its own life-cycle rules and vacuum do this there.
+    Files of versions younger than `retention` stay, and so do those that a manifest names, for as long as it is there. A staged day that
+    its gate refused stays until the day is published or `retention` is over. Raises ContractError for a manifest that cannot be read,
+    before anything is removed, and for a lake on an object store: its own life-cycle rules and vacuum do this there.
     """
     address = lake_address(lake)
     if "://" in address:
         raise ContractError(f"maintain cleans lakes on a file system; {address} is an object store")
+    pinned = _pinned_files(Path(address, MANIFESTS))
     for contract in load_all():
         for each in (contract, quarantine_of(contract)):
             root = Path(table_root(address, each))
             if root.is_dir():
-                yield from _dead_runs(root, each, retention, dry_run)
-                yield from _vacuum(root, each, retention, dry_run)
+                yield from _sweep(root, each, pinned.get(f"{each.name}/v{each.version}", set()), retention, dry_run)
     for scratch in Path(address, "_scratch").glob("*"):
         if not _is_used(scratch):
             yield _remove(scratch, "scratch of a run that ended", dry_run)
+    yield from _cut_off(Path(address, MANIFESTS), "half a manifest", dry_run)
 
 
-def _dead_runs(root: Path, contract: Contract, retention: timedelta, dry_run: bool) -> Iterator[dict[str, Any]]:
-    """Folders of runs whose files no version names, and receipts that were cut off while they were written."""
+def _pinned_files(folder: Path) -> dict[str, set[str]]:
+    """By table and version, the files that manifests name; `training.manifest` writes them, a test ties the two."""
+    pinned: dict[str, set[str]] = {}
+    for path in folder.glob("*.json"):
+        try:
+            facts = json.loads(path.read_text())
+            pinned.setdefault(f"{facts['table']}/v{facts['contract_version']}", set()).update(f["path"] for f in facts["files"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ContractError(
+                f"the manifest {path} cannot be read ({error!r}), so nothing is removed: what it names must stay. Restore it, or end it: "
+                f"sluice manifest delete {path.stem}"
+            ) from error
+    return pinned
+
+
+def _sweep(root: Path, contract: Contract, pinned: set[str], retention: timedelta, dry_run: bool) -> Iterator[dict[str, Any]]:
+    """What one table can do without: runs that published nothing, leftovers of those that did, files that were replaced."""
     ended = [run for run in sorted(root.glob("day=*/b=*")) if not _may_live(run, retention)]
-    named = _named_files(root)  # only now: a run that is at work above may publish before its turn comes below
+    named = _named_files(root) | dict.fromkeys(pinned, IN_USE)  # only now: a run that is at work above may publish before its turn comes
     for run in ended:
-        files = [f for f in run.rglob("*") if f.is_file()]
-        unnamed = [f for f in files if str(_data_file(f).relative_to(root)) not in named]
-        if unnamed and len(unnamed) == len(files):
-            yield _remove(run, f"run of {contract.name} that published nothing", dry_run)
-        else:
-            yield from (_remove(f, f"leftover of a published run of {contract.name}", dry_run) for f in unnamed)
-    for cut_off in root.glob("_receipts/*.tmp"):
-        if _age(cut_off) > WRITING_S:
-            yield _remove(cut_off, f"half a receipt of {contract.name}", dry_run)
+        yield from _leftovers(root, run, contract, named, dry_run)
+    yield from _replaced(root, contract, named, retention, dry_run)
+    yield from _cut_off(root / "_receipts", f"half a receipt of {contract.name}", dry_run)
+
+
+def _leftovers(root: Path, run: Path, contract: Contract, named: dict[str, float], dry_run: bool) -> Iterator[dict[str, Any]]:
+    """Files of a run that ended, or all its folder, that no version and no manifest names."""
+    files = [f for f in run.rglob("*") if f.is_file()]
+    unnamed = [f for f in files if _name_of(f, root) not in named]
+    if len(unnamed) == len(files) and (files or _age(run) > WRITING_S):
+        yield _remove(run, f"run of {contract.name} that published nothing" if files else f"empty folder of {contract.name}", dry_run)
+    else:
+        yield from (_remove(f, f"leftover of a published run of {contract.name}", dry_run) for f in unnamed)
+
+
+def _replaced(root: Path, contract: Contract, named: dict[str, float], retention: timedelta, dry_run: bool) -> Iterator[dict[str, Any]]:
+    """Files that a newer publish replaced longer than `retention` ago, their checksums, and the folders that this empties.
+
+    Not the engine's vacuum: it spares whole versions that the log still holds, never files; and it leaves checksums and folders.
+    """
+    until = time.time() - retention.total_seconds()
+    files = [f for f in sorted(root.glob("day=*/**/*")) if f.is_file() and named.get(_name_of(f, root), IN_USE) <= until]
+    for file in files:
+        yield _remove(file, f"replaced in {contract.name}", dry_run)
+        for folder in () if dry_run else file.relative_to(root).parents[:-2]:  # the day's own folder stays: a run may be about to use it
+            if not any((root / folder).iterdir()):
+                (root / folder).rmdir()
+
+
+def _cut_off(folder: Path, what: str, dry_run: bool) -> Iterator[dict[str, Any]]:
+    """Files that were cut off while they were written."""
+    yield from (_remove(path, what, dry_run) for path in folder.glob("*.tmp") if _age(path) > WRITING_S)
+
+
+def _name_of(path: Path, root: Path) -> str:
+    """By what name the log knows the file, or the file that a Hadoop checksum belongs to."""
+    return str(_data_file(path).relative_to(root))
 
 
 def _data_file(path: Path) -> Path:
@@ -63,21 +111,19 @@ def _data_file(path: Path) -> Path:
     return path.with_name(path.name[1 : -len(".crc")]) if is_checksum else path
 
 
-def _named_files(root: Path) -> set[str]:
-    """Files that the log names in any version that it still holds, the removed ones included."""
-    named: set[str] = set()
+def _named_files(root: Path) -> dict[str, float]:
+    """Files that the log names in any version that it still holds: IN_USE, or when a newer publish replaced them (seconds since 1970)."""
+    named: dict[str, float] = {}
     if not DeltaTable.is_deltatable(str(root)):
         return named
-    table = DeltaTable(str(root))
-    added = pa.table(table.get_add_actions()).column("path").to_pylist()  # not file_uris: those are absolute, resolved and quoted
-    named |= {unquote(path) for path in added}
-    for log in (root / "_delta_log").glob("*.json"):
-        for line in log.read_text().splitlines():
-            action = json.loads(line)
-            for kind in ("add", "remove"):
-                if kind in action:
-                    named.add(unquote(action[kind]["path"]))
-    return named
+    for log in sorted((root / "_delta_log").glob("*.json")):
+        for action in map(json.loads, log.read_text().splitlines()):
+            if "add" in action:
+                named[unquote(action["add"]["path"])] = IN_USE
+            if "remove" in action:
+                named[unquote(action["remove"]["path"])] = action["remove"].get("deletionTimestamp", 0) / 1000
+    added = pa.table(DeltaTable(str(root)).get_add_actions()).column("path").to_pylist()  # not file_uris: absolute, resolved and quoted
+    return named | {unquote(path): IN_USE for path in added}
 
 
 def _may_live(run: Path, retention: timedelta) -> bool:
@@ -149,12 +195,3 @@ def _remove(path: Path, why: str, dry_run: bool) -> dict[str, Any]:
     if not dry_run:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     return {"path": str(path), "bytes": size, "why": why}
-
-
-def _vacuum(root: Path, contract: Contract, retention: timedelta, dry_run: bool) -> Iterator[dict[str, Any]]:
-    """Files that a newer publish replaced longer than `retention` ago."""
-    if not DeltaTable.is_deltatable(str(root)):
-        return
-    hours = int(retention.total_seconds() // 3600)
-    gone = DeltaTable(str(root)).vacuum(retention_hours=hours, dry_run=dry_run, enforce_retention_duration=False)
-    yield from ({"path": f"{root}/{path}", "bytes": None, "why": f"replaced in {contract.name}"} for path in gone)

@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from jobs.maintain import maintain
+from jobs.maintain import MANIFESTS, maintain
 from jobs.storage import OWNER, table_root
 from schemas.contract import ContractError, quarantine_of
 from schemas.items import CONTRACT as ITEMS
 from tests.jobs.published import item, publish_day, stage
+from training.manifest import FOLDER, Manifest, create, delete, load, verify
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -176,12 +177,100 @@ def test_replaced_files_stay_readable_until_retention_is_over_for_both_readers(s
     taken = swept(lake, NOW)
     assert {p.split("/b=")[1] for p in taken} == {"one/split=kept/part-0.parquet", "two/split=kept/part-0.parquet"}
     assert not any((lake / path).exists() for path in taken)
+    assert sorted(p.name for p in (root(lake) / f"day={DAY}").iterdir()) == ["b=live", "b=three"], "no empty folder stays"
     assert (live / "split=kept" / "part-0.parquet").exists()
     assert items_at(lake) == ["other", "three"]
     if not spark.conf.get("spark.driver.extraClassPath", ""):
         pytest.skip("Delta's jars are not there; fetch them: python -m jobs.session")
     by_spark = spark.read.format("delta").load(str(root(lake))).select("item_id").collect()
     assert sorted(r["item_id"] for r in by_spark) == ["other", "three"]
+
+
+def test_checksums_go_with_their_files_and_empty_folders_after_a_while(lake: Path) -> None:
+    publish_day(lake, ITEMS, DAY, [item("b")], run="two")
+    checksums = {run: root(lake) / f"day={DAY}" / f"b={run}" / "split=kept" / ".part-0.parquet.crc" for run in ("one", "two")}
+    for checksum in checksums.values():
+        checksum.write_text("x")
+    for name, age in (("emptied-before", HOUR), ("just-made", 0)):
+        folder = root(lake) / f"day={DAY}" / f"b={name}"
+        (folder / "split=kept").mkdir(parents=True)
+        aged(folder, age)
+    assert swept(lake, WEEK) == {f"items/v1/day={DAY}/b=emptied-before": "empty folder of items"}
+    taken = swept(lake, NOW)
+    assert {lake / path for path in taken} == {checksums["one"], checksums["one"].with_name("part-0.parquet")}
+    assert checksums["two"].exists() and items_at(lake) == ["b"]
+    assert sorted(p.name for p in (root(lake) / f"day={DAY}").iterdir()) == ["b=just-made", "b=two"]
+
+
+def test_files_that_a_compaction_replaced_go_too(lake: Path) -> None:
+    publish_day(lake, ITEMS, DAY, [item("b")], [item("c")], run="two")
+    DeltaTable(str(root(lake))).optimize.compact()
+    (compacted,) = (root(lake) / f"day={DAY}").glob("*.parquet")
+    swept(lake, NOW)
+    assert [p for p in (root(lake) / f"day={DAY}").rglob("*") if p.is_file()] == [compacted]
+    assert items_at(lake) == ["b", "c"]
+
+
+def rows_of(manifest: Manifest) -> list[str]:
+    return [i for f in manifest.files for i in pq.ParquetFile(f"{manifest.root}/{f.path}").read(["item_id"])["item_id"].to_pylist()]
+
+
+@pytest.mark.parametrize("log", ["whole", "checkpoint"])
+def test_what_a_manifest_names_stays_for_as_long_as_the_manifest_is_there(lake: Path, log: str) -> None:
+    """Also when the log has forgotten what was replaced, as after a month."""
+    publish_day(lake, ITEMS, DAY, [item("b")], [item("c")], run="two")
+    create(lake, "second", "items", f"{DAY}..{DAY}")
+    for run in ("three", "four"):
+        publish_day(lake, ITEMS, DAY, [item(run)], run=run)
+    if log == "checkpoint":
+        DeltaTable(str(root(lake))).create_checkpoint()
+        for commit in (root(lake) / "_delta_log").glob("*.json"):
+            commit.unlink()
+    taken = swept(lake, NOW)
+    assert {p.split("/b=")[1].split("/")[0] for p in taken} == {"one", "three"}
+    pinned = load(lake, "second")
+    assert (rows_of(pinned), verify(pinned), items_at(lake)) == (["b", "c"], [], ["four"])
+    assert swept(lake, NOW) == {}
+    delete(lake, "second")
+    assert {p.split("/b=")[1].split("/")[0] for p in swept(lake, NOW)} == {"two"}
+    assert len(verify(pinned)) == 2 and all("is gone" in fault for fault in verify(pinned))
+    assert items_at(lake) == ["four"]
+
+
+def test_files_that_a_manifest_shares_with_the_table_or_another_manifest_stay(lake: Path) -> None:
+    other = date(2026, 1, 6)
+    publish_day(lake, ITEMS, other, [item("b")])
+    create(lake, "both", "items", f"{DAY}..{other}")
+    create(lake, "first", "items", f"{DAY}..{DAY}")
+    publish_day(lake, ITEMS, DAY, [item("c")], run="two")
+    delete(lake, "both")
+    assert swept(lake, NOW) == {}
+    delete(lake, "first")
+    assert swept(lake, NOW) == {f"items/v1/day={DAY}/b=one/split=kept/part-0.parquet": "replaced in items"}
+    assert items_at(lake) == ["b", "c"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"table": "items", "contract_version": 1, "files": ["x"]}'])
+def test_a_manifest_that_cannot_be_read_stops_the_sweep_before_anything_goes(lake: Path, text: str) -> None:
+    publish_day(lake, ITEMS, DAY, [item("b")], run="two")
+    (lake / MANIFESTS).mkdir()
+    (lake / MANIFESTS / "broken.json").write_text(text)
+    before = sorted(lake.rglob("*"))
+    with pytest.raises(ContractError, match=r"broken\.json cannot be read.*sluice manifest delete broken"):
+        swept(lake, NOW)
+    assert sorted(lake.rglob("*")) == before
+    delete(lake, "broken")
+    assert len(swept(lake, NOW)) == 1
+
+
+def test_half_a_manifest_goes_after_a_while(lake: Path) -> None:
+    create(lake, "base", "items", f"{DAY}..{DAY}")
+    for name, age in (("young", 0), ("old", 2 * HOUR)):
+        cut_off = lake / FOLDER / f"{name}.json.17.tmp"
+        cut_off.write_text("{")
+        aged(cut_off, age)
+    assert swept(lake) == {f"{MANIFESTS}/old.json.17.tmp": "half a manifest"}
+    assert sorted(p.name for p in (lake / MANIFESTS).iterdir()) == ["base.json", "young.json.17.tmp"]
 
 
 def test_a_dry_run_names_what_the_next_run_takes_and_takes_nothing(lake: Path) -> None:
