@@ -61,13 +61,23 @@ def ingest(
     check_lake(lake, must_exist=False)
     raw = module.read(spark, path, days, **options)
     shown = {k: v for k, v in options.items() if k not in ("truth", "scratch")}
-    for table in RAW_TABLES:
-        if table in raw:
-            yield from _ingest_table(spark, lake, load(table), raw[table], days, {"source": name, **shown})
+    asked: set[date] = set()
+    for table in (t for t in RAW_TABLES if t in raw):
+        contract = load(table)
+        days_too = asked if contract.may_be_empty else set()  # a day of requests on which nothing happened is no hole in events
+        for outcome in _ingest_table(spark, lake, contract, raw[table], days, days_too, {"source": name, **shown}):
+            asked |= {outcome.day} if table == "requests" else set()
+            yield outcome
 
 
 def _ingest_table(
-    spark: "SparkSession", lake: str, contract: Contract, raw: RawTable, days: tuple[date, date] | None, options: Mapping[str, Any]
+    spark: "SparkSession",
+    lake: str,
+    contract: Contract,
+    raw: RawTable,
+    days: tuple[date, date] | None,
+    days_too: set[date],
+    options: Mapping[str, Any],
 ) -> Iterator[Outcome]:
     with _scratch(lake) as scratch:
         raw.frame.write.partitionBy("day").parquet(spark_address(scratch))
@@ -76,7 +86,7 @@ def _ingest_table(
         lines = {(r["day"], r["_fate"]): r["lines"] for r in counts}
         _refuse_lost_lines(contract, lines, raw.lines, days)
         fates = tuple(sorted({fate for _, fate in lines} | {KEPT, QUARANTINED}))
-        for day in _days(lines, days):
+        for day in _days(lines, days, days_too):
             yield _publish(spark, lake, contract, rows, day, lines, fates, options)
 
 
@@ -119,9 +129,9 @@ def _by_fate(lines: Mapping[tuple[date, str], int]) -> dict[str, int]:
     return {fate: sum(n for (_, f), n in lines.items() if f == fate) for fate in sorted({f for _, f in lines})}
 
 
-def _days(lines: Mapping[tuple[date, str], int], days: tuple[date, date] | None) -> list[date]:
+def _days(lines: Mapping[tuple[date, str], int], days: tuple[date, date] | None, days_too: set[date]) -> list[date]:
     """All days from the first to the last that the source holds, those without rows included: an empty day is a fact too."""
-    found = sorted({day for day, _ in lines})
+    found = sorted({day for day, _ in lines} | days_too)
     if not days and not found:
         return []
     first, last = days or (found[0], found[-1])

@@ -12,10 +12,11 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, version
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from jobs.commit import LostRaceError, check_evolution
@@ -153,10 +154,10 @@ def publish_rows(
 
 def _stage_and_admit(spark: "SparkSession", lake: str, root: str, staged: "DataFrame", draft: dict[str, Any]) -> dict[str, Any]:
     """One write of the day's files, then their gate. A run that lost its race takes its files away. Returns the receipt."""
-    started, cpu = time.time(), _task_seconds(spark)
+    started, stage = time.time(), _next_stage(spark)
     write_draft(root, draft)
     staged.write.mode("append").partitionBy("split").parquet(spark_address(f"{root}/{draft['folder']}"))
-    draft = draft | {"build_s": round(time.time() - started, 3), "core_s": round(_task_seconds(spark) - cpu, 3)}
+    draft = draft | {"build_s": round(time.time() - started, 3), "core_s": round(_task_seconds(spark, stage), 3)}
     write_draft(root, draft)
     try:
         return admit(spark, lake, draft)
@@ -197,10 +198,22 @@ def engine_versions() -> dict[str, str]:
     return found
 
 
-def _task_seconds(spark: "SparkSession") -> float:
-    """Seconds that tasks have run so far in this application, over all executors."""
-    executors = spark.sparkContext._jsc.sc().statusStore().executorList(True)
-    return sum(executors.apply(n).totalDuration() for n in range(executors.length())) / 1000
+def _stages(spark: "SparkSession") -> Iterator[Any]:
+    """Stages that the application remembers, the newest first. (Its executors' own sums do not do: the driver's is wall time.)"""
+    context = spark.sparkContext
+    context._jsc.sc().listenerBus().waitUntilEmpty()
+    nothing = context._gateway.new_array(context._jvm.double, 0), context._jvm.java.util.ArrayList()
+    found = context._jsc.sc().statusStore().stageList(None, False, False, *nothing)
+    return (found.apply(n) for n in range(found.size()))
+
+
+def _next_stage(spark: "SparkSession") -> int:
+    return next((stage.stageId() + 1 for stage in _stages(spark)), 0)
+
+
+def _task_seconds(spark: "SparkSession", first: int) -> float:
+    """Seconds that tasks ran, over all executors, in the stages from `first` on."""
+    return sum(stage.executorRunTime() for stage in takewhile(lambda stage: stage.stageId() >= first, _stages(spark))) / 1000
 
 
 def day_argument(text: str) -> date:

@@ -32,6 +32,7 @@ SETTINGS = {
     "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",  # a commit says so, not a file _SUCCESS
     "spark.sql.caseSensitive": "true",  # a column ID is not id
     "spark.sql.maxPlanStringLength": "4096",
+    "spark.python.sql.dataFrameDebugging.enabled": "false",  # it tells the JVM the caller's line at every F.*: half of a plan's making
 }
 LOCAL_SETTINGS = {
     "spark.driver.bindAddress": "127.0.0.1",
@@ -41,8 +42,8 @@ LOCAL_SETTINGS = {
     "spark.databricks.delta.snapshotPartitions": "2",
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "100000",  # file lists are short: list them in the driver
 }
-INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
-INTERPRETED_BYTES = 8 << 20  # of parquet; a day of 1,000 requests took 5 s interpreted, 12 s compiled; compiled wins from some 100,000 on
+SMALL = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN", "spark.sql.shuffle.partitions": "1"}
+SMALL_BYTES = 8 << 20  # of parquet; a day of 1,000 requests took 5 s interpreted, 12 s compiled; compiled wins from some 100,000 on
 
 
 class SetupError(RuntimeError):
@@ -141,13 +142,13 @@ def session(name: str = "sluice", master: str | None = None, conf: Mapping[str, 
 
 @contextmanager
 def suited_to(spark: "SparkSession", num_bytes: int) -> Iterator[None]:
-    """While a small input is worked on, let Spark interpret plans: compiling one costs more than running it, every day anew."""
-    if num_bytes > INTERPRETED_BYTES:
+    """While a small input is worked on, let Spark interpret plans and shuffle into one task: to compile costs more than to run."""
+    if num_bytes > SMALL_BYTES:
         yield
         return
-    before = {key: spark.conf.get(key) for key in INTERPRETED}
+    before = {key: spark.conf.get(key) for key in SMALL}
     try:
-        for key, value in INTERPRETED.items():
+        for key, value in SMALL.items():
             spark.conf.set(key, value)
         yield
     finally:

@@ -27,7 +27,9 @@ def given(path: str | None, rename: str, delimiter: str, nulls: str, items: str)
     files, wrong = find(lake_address(path), delimiter if len(delimiter) == 1 else ",")
     problems += wrong
     if not files and not wrong:
-        problems.append(f"there are no logs; it holds no file {', '.join(f'{t}/*.csv' for t in TABLES)} (or .jsonl, .parquet)")
+        problems.append(
+            f"there are no logs: the folder is absent or holds no file {', '.join(f'{t}/*.csv' for t in TABLES)} (or .jsonl, .parquet)"
+        )
     groups: dict[str, list[Group]] = {}
     for table in TABLES:
         for same in _alike([file for file in files if file.table == table]):

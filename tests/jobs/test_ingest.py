@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from deltalake import DeltaTable
+from pyspark.sql import functions as F
 
 from jobs import ingest as spine
 from jobs.gate import GateError
@@ -19,6 +20,7 @@ from jobs.storage import open_table, table_root
 from schemas.contract import quarantine_of
 from schemas.derive import spark_schema
 from schemas.events import CONTRACT as EVENTS
+from schemas.requests import CONTRACT as REQUESTS
 from tests.frames import DAY, frame
 
 if TYPE_CHECKING:
@@ -159,7 +161,20 @@ def test_an_unknown_source_is_named_with_those_that_there_are(tmp_path: Path) ->
 
 
 def test_days_without_a_range_reach_from_the_first_to_the_last_found() -> None:
-    assert spine._days({(LAST, "kept"): 1, (DAY, "duplicate"): 2}, None) == [DAY, EMPTY, LAST]
-    assert spine._days({(EMPTY, "kept"): 1}, RANGE) == [DAY, EMPTY, LAST]
-    assert spine._days({}, RANGE) == [DAY, EMPTY, LAST]
-    assert spine._days({}, None) == []
+    assert spine._days({(LAST, "kept"): 1, (DAY, "duplicate"): 2}, None, set()) == [DAY, EMPTY, LAST]
+    assert spine._days({(EMPTY, "kept"): 1}, RANGE, set()) == [DAY, EMPTY, LAST]
+    assert spine._days({}, RANGE, set()) == [DAY, EMPTY, LAST]
+    assert spine._days({}, None, set()) == []
+
+
+def test_events_have_every_day_that_requests_have(spark: "SparkSession", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = frame(spark, REQUESTS, [{"request_id": f"r{n}", "day": day} for n, day in enumerate((DAY, EMPTY, LAST))])
+    control = {"_fate": F.lit("kept"), "_num_lines": F.lit(1)} | {
+        name: F.lit(None).cast("string") for name in ("_rule", "_reason", "_raw", "_line")
+    }
+    module = ModuleType("made_here")
+    module.OPTIONS = {}
+    module.read = lambda *_, **__: {"requests": RawTable(requests.withColumns(control), 3), "events": raw(spark, KEPT, 2)}
+    monkeypatch.setattr(spine, "source", lambda name: module)
+    outcomes = [(o.table, o.day, o.receipt["rows"]) for o in ingest(spark, str(tmp_path), NAME, None, None, {})]
+    assert outcomes == [("requests", d, 1) for d in (DAY, EMPTY, LAST)] + [("events", d, n) for d, n in ((DAY, 2), (EMPTY, 0), (LAST, 0))]

@@ -11,9 +11,9 @@ import pytest
 from jobs import session as house
 from jobs.session import (
     DELTA_JARS,
-    INTERPRETED,
-    INTERPRETED_BYTES,
     SETTINGS,
+    SMALL,
+    SMALL_BYTES,
     SetupError,
     check_java,
     fetch_delta_jars,
@@ -119,14 +119,14 @@ def test_a_text_that_is_no_number_fails_and_is_not_null(spark: "SparkSession") -
 
 def test_plans_are_interpreted_while_a_small_input_is_worked_on(spark: "SparkSession") -> None:
     def now() -> dict[str, str]:
-        return {key: spark.conf.get(key) for key in INTERPRETED}
+        return {key: spark.conf.get(key) for key in SMALL}
 
     before = now()
-    assert before != INTERPRETED
-    with suited_to(spark, INTERPRETED_BYTES):
-        assert now() == INTERPRETED
+    assert before != SMALL
+    with suited_to(spark, SMALL_BYTES):
+        assert now() == SMALL
     assert now() == before
-    with suited_to(spark, INTERPRETED_BYTES + 1):
+    with suited_to(spark, SMALL_BYTES + 1):
         assert now() == before
     with pytest.raises(KeyError, match="of the work"), suited_to(spark, 0):
         raise KeyError("of the work")

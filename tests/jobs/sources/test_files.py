@@ -315,7 +315,7 @@ def test_tables_that_do_not_fit_together_are_told(spark, tmp_path):
     assert "candidates are given twice: in requests.csv and in candidates/" in message
     assert "option items is derive, but there is a catalogue in items/" in message
     assert "requests.csv: user_id is renamed to request_id, which is there already" in message
-    assert "there are no logs; it holds no file requests/*.csv" in told(spark, str(tmp_path / "absent"), None)
+    assert "there are no logs: the folder is absent or holds no file requests/*.csv" in told(spark, str(tmp_path / "absent"), None)
     (tmp_path / "empty").mkdir()
     assert "there are no logs" in told(spark, str(tmp_path / "empty"), None)
     assert "name it with --from" in told(spark, None, None)
