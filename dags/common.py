@@ -6,6 +6,7 @@ tables. A day is a run's partition key, because `ds` means another day for each 
 
 import json
 import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -79,17 +80,23 @@ def build_tables(*tables: str) -> dict[str, BuildTable]:
     """Tasks of the current DAG, one for each table, after those inputs that they need of the same day.
 
     An input of another owner (a raw table, another DAG's) is waited for. A table whose labels mature is issued again for the
-    days whose age its contract names, if they were published.
+    days whose age its contract names, if they were published; after the inputs that it takes labels from were.
     """
     built = {table: BuildTable(task_id=table, table=table) for table in tables}
-    tasks = dict(built)
+    tasks: dict[str, Any] = dict(built)
     for table in tables:
         contract = load(table)
-        again = [reissue(contract, age) for age in contract.reissue_after]
-        for upstream in (i.table for i in contract.inputs if 0 in range(*i.window)):
-            if upstream not in tasks:
-                tasks[upstream] = wait_for(upstream)
-            tasks[upstream] >> [built[table], *again]
+        again = {f"after_{age}": reissue(contract, age) for age in contract.reissue_after}
+        tasks |= {task.task_id: task for task in again.values()}
+        for upstream in (load(i.table) for i in contract.inputs if 0 in range(*i.window)):
+            if upstream.name not in tasks:
+                tasks[upstream.name] = wait_for(upstream)
+            tasks[upstream.name] >> [built[table], *again.values()]
+            for after, task in again.items() if upstream.labels else ():
+                known = f"{upstream.name}_{after}"
+                if known not in tasks:
+                    tasks[known] = wait_for_labels(upstream, task.day, after)
+                tasks[known] >> task
     return built
 
 
@@ -99,16 +106,21 @@ def reissue(contract: Contract, age: int) -> BuildTable:
     return BuildTable(task_id=f"{contract.name}_after_{age}", table=contract.name, day=day, must_be_published=True)
 
 
-def wait_for(table: str) -> PythonSensor:
-    """A task that ends when the day of a table that this DAG does not build is published; it holds no worker meanwhile."""
-    return PythonSensor(
-        task_id=f"wait_for_{table}",
-        python_callable=is_published,
-        op_kwargs={"receipts": receipts_of(load(table)), "day": "{{ partition_key }}"},
-        mode="reschedule",
-        poke_interval=300,
-        timeout=timedelta(hours=20).total_seconds(),
-    )
+def wait_for(contract: Contract) -> PythonSensor:
+    """A task that ends when the day of a table that this DAG does not build is published."""
+    return _sensor(f"wait_for_{contract.name}", is_published, receipts=receipts_of(contract), day="{{ partition_key }}")
+
+
+def wait_for_labels(contract: Contract, day: str, after: str) -> PythonSensor:
+    """A task that ends when the labels of an earlier day of such a table know the day of the run."""
+    name = f"wait_for_{contract.name}_{after}"
+    return _sensor(name, knows_labels, receipts=receipts_of(contract), day=day, until="{{ partition_key }}")
+
+
+def _sensor(name: str, is_done: Callable[..., bool], **arguments: str) -> PythonSensor:
+    """Asks every five minutes and holds no worker meanwhile."""
+    timeout = timedelta(hours=20).total_seconds()
+    return PythonSensor(task_id=name, python_callable=is_done, op_kwargs=arguments, mode="reschedule", poke_interval=300, timeout=timeout)
 
 
 def check_day(day: str) -> None:
@@ -127,6 +139,11 @@ def receipts_of(contract: Contract) -> str:
 def is_published(receipts: str, day: str) -> bool:
     """The table has a receipt of that day."""
     return bool(_copies(receipts, day))
+
+
+def knows_labels(receipts: str, day: str, until: str) -> bool:
+    """The labels of that day know what arrived up to another, or there will be none: the day was never published."""
+    return not is_published(receipts, day) or published_facts(receipts, day)["label_as_of"] >= until
 
 
 def published_facts(receipts: str, day: str) -> dict[str, Any]:

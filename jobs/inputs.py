@@ -108,11 +108,15 @@ def _name_holes(contract: Contract, holes: list[date]) -> list[str]:
 
 
 def label_as_of(contract: Contract, pinned: dict[str, Pinned], day: date) -> date | None:
-    """Last day whose arrivals the labels know, or None for a table without labels."""
+    """Last day whose arrivals the labels know, or None for a table without labels.
+
+    Labels are made of the days after the one built, or taken from an input that has them: they know what its receipts say.
+    """
     if not contract.matures_after:
         return None
-    forward = [p.days for p in pinned.values() if p.input.window[1] > 1]
-    return min(max([day, *days]) for days in forward)
+    forward = [max([day, *p.days]) for p in pinned.values() if p.input.window[1] > 1]
+    taken = [r["label_as_of"] for p in pinned.values() if p.table.contract.matures_after for r in p.receipts.values()]
+    return min([*forward, *map(date.fromisoformat, taken)])
 
 
 def left_sides(contract: Contract, pinned: dict[str, Pinned], day: date) -> list[dict[str, Any]]:

@@ -55,6 +55,7 @@ CONTRACT = Contract(
     reissue_after=(1, 3, 8),
     labels=("y_click", "y_pay"),
     totals=(
+        Total("samples", "size(items)"),
         Total("search_requests", "if(is_pseudo, 0, 1)"),
         Total("exposed", "if(is_pseudo, 0, size(filter(items, i -> i.is_exposed)))"),
         Total("unexposed", "if(is_pseudo, 0, size(filter(items, i -> not i.is_exposed)))"),

@@ -104,3 +104,22 @@ def test_waiting_ends_when_the_day_has_a_receipt(dags, context, lake):
     assert not is_there()
     (lake / f"requests/v1/_receipts/{DAY}.1.json").write_text("{}")
     assert is_there()
+
+
+def test_examples_wait_until_their_input_was_issued_again(dags, context, lake):
+    """Of a day that was never published nobody issues anything again; else its labels must know the day of the run."""
+    task = dags["hhsft"].get_task("hhsft_examples_after_3")
+    assert "wait_for_entire_space_after_3" in task.upstream_task_ids
+    assert not [id_ for id_ in dags["hhsft"].get_task("hhsft_examples").upstream_task_ids if "after" in id_]
+
+    def is_known(after: str) -> bool:
+        sensor = dags["hhsft"].get_task(f"wait_for_entire_space_{after}").prepare_for_execution()
+        sensor.render_template_fields(context)
+        return bool(sensor.poke(context))
+
+    folder = lake / "entire_space/v1/_receipts"
+    assert is_known("after_3")
+    folder.mkdir(parents=True)
+    for n, (label, known) in enumerate([("2026-01-12", False), ("2026-01-14", False), ("2026-01-15", True), ("2026-01-20", True)]):
+        (folder / f"2026-01-12.{n}.json").write_text(json.dumps(FACTS | {"day": "2026-01-12", "label_as_of": label}))
+        assert (is_known("after_3"), is_known("after_1")) == (known, True)

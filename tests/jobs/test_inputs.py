@@ -134,6 +134,20 @@ def test_labels_know_as_far_as_the_shortest_of_their_inputs(lake):
     assert label_as_of(both, pin(Tables(str(lake)), both, after(-1 + 2)), after(1)) == after(1)
 
 
+def test_labels_taken_from_an_input_know_what_it_knows(lake):
+    """Of all days read the one that knows least, whatever forward days of other inputs are there."""
+    put(lake, ATTRIBUTIONS, days(0, 4))
+    put(lake, SPACE, [DAY], label_as_of=f"{after(3)}")
+    put(lake, SPACE, [after(1)], label_as_of=f"{after(2)}")
+    examples = replace(load("hhsft_examples"), inputs=(Input("entire_space", (0, 1)), Input("events", (-1, 1))))
+    of = lambda contract, day: label_as_of(contract, pin(Tables(str(lake)), contract, day), day)  # noqa: E731
+    assert (of(examples, DAY), of(examples, after(1))) == (after(3), after(2))
+    both_days = replace(examples, inputs=(Input("entire_space", (-1, 1)), Input("attributions", (0, 4))))
+    assert of(both_days, after(1)) == after(2)
+    assert of(replace(both_days, inputs=(Input("entire_space", (-1, 0)), Input("events", (0, 2)))), after(1)) == after(2)
+    assert of(replace(examples, matures_after=0), DAY) is None
+
+
 def test_a_hole_between_forward_days_is_named(lake):
     put(lake, ATTRIBUTIONS, [DAY, after(1), after(3)])
     assert refusal(lake, SPACE, DAY) == (

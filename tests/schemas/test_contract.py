@@ -49,7 +49,7 @@ def test_days_the_wrong_way_round_are_shown_the_right_way():
 
 
 def test_an_unknown_table_is_told_which_there_are():
-    with pytest.raises(ContractError, match=r"no table 'orders'.*attributions, entire_space, events, items"):
+    with pytest.raises(ContractError, match=r"no table 'orders'.*attributions, entire_space, events, hhsft_examples, items"):
         load("orders")
 
 
