@@ -6,13 +6,13 @@ Exit codes: 0 done or up to date, 1 failed, 2 wrong use, 3 refused by a gate or 
 
 import json
 import os
-import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
-from sluice.options import LAKE, Conf, Day, Days, Json, Lake, Master, MaybeDay, MaybeDays, Table, a_contract, a_day, a_span, pairs
+from sluice import manifests
+from sluice.options import LAKE, Conf, Day, Days, Json, Lake, Master, MaybeDay, MaybeDays, Table, a_contract, a_day, a_span, do, pairs
 
 app = typer.Typer(
     name="sluice",
@@ -22,6 +22,7 @@ app = typer.Typer(
     help="E-commerce logs into training tables that can be trusted.\n\nExit codes: 0 done or up to date, 1 failed, 2 wrong use, "
     "3 refused by a gate or by the books.",
 )
+app.add_typer(manifests.app, name="manifest")
 
 FIRST_STEPS = """Sluice turns e-commerce logs into training tables that can be trusted.
 
@@ -46,15 +47,6 @@ def main() -> None:
     app()
 
 
-def _do(work: Callable[[], None]) -> None:
-    """Run a command's work; errors become one message and an exit code."""
-    from jobs.messages import guarded
-
-    code = guarded(work)
-    sys.stdout.flush()
-    raise typer.Exit(code)
-
-
 def _spark(master: str | None, conf: list[str] | None) -> Any:
     from jobs.session import session
 
@@ -74,7 +66,7 @@ def tables(as_json: Json = False, lake: Lake = LAKE) -> None:
     """
     from sluice import screens
 
-    _do(lambda: screens.tables(lake, as_json))
+    do(lambda: screens.tables(lake, as_json))
 
 
 @app.command()
@@ -91,7 +83,7 @@ def contract(
     from sluice import screens
 
     found = a_contract(table)
-    _do(lambda: screens.contract(found, odcs, as_json))
+    do(lambda: screens.contract(found, odcs, as_json))
 
 
 @app.command()
@@ -109,7 +101,7 @@ def doctor(
     """
     from sluice import doctor as checks
 
-    _do(lambda: checks.report(lake, as_json, fetch))
+    do(lambda: checks.report(lake, as_json, fetch))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -142,8 +134,8 @@ def ingest(
     options = pairs(option, "--set") | _extra_options(context.args) | ({"rename": ",".join(rename)} if rename else {})
     span = a_span(days) if days else None
     if help_source:
-        _do(lambda: work.describe_source(source))
-    _do(lambda: work.ingest(_opener(master, conf), lake, source, path, span, options, as_json))
+        do(lambda: work.describe_source(source))
+    do(lambda: work.ingest(_opener(master, conf), lake, source, path, span, options, as_json))
 
 
 def _extra_options(arguments: list[str]) -> dict[str, str]:
@@ -182,7 +174,7 @@ def run(
     from sluice import work
 
     found, of_day = a_contract(table), a_day(day)
-    _do(lambda: work.run(_opener(master, conf), lake, found, of_day, force, as_json))
+    do(lambda: work.run(_opener(master, conf), lake, found, of_day, force, as_json))
 
 
 @app.command()
@@ -206,7 +198,7 @@ def backfill(
     from sluice import work
 
     found, span = a_contract(table), a_span(days)
-    _do(lambda: work.backfill(_opener(master, conf), lake, found, span, with_upstream, dry_run, as_json))
+    do(lambda: work.backfill(_opener(master, conf), lake, found, span, with_upstream, dry_run, as_json))
 
 
 @app.command()
@@ -234,7 +226,7 @@ def gate(
     found, of_day = a_contract(table), a_day(day)
     if bool(accept) != bool(because.strip()):
         raise typer.BadParameter("--accept and --because belong together: the receipt records who waved what through, and why")
-    _do(lambda: work.gate(_opener(master, conf), lake, found, of_day, {name: because for name in accept or []}, as_json))
+    do(lambda: work.gate(_opener(master, conf), lake, found, of_day, {name: because for name in accept or []}, as_json))
 
 
 @app.command()
@@ -247,7 +239,7 @@ def receipts(table: Table, day: MaybeDay = None, lake: Lake = LAKE, as_json: Jso
     from sluice import screens
 
     found, of_day = a_contract(table), a_day(day) if day else None
-    _do(lambda: screens.receipts(lake, found, of_day, as_json))
+    do(lambda: screens.receipts(lake, found, of_day, as_json))
 
 
 @app.command()
@@ -260,7 +252,7 @@ def books(table: Table, day: Day, lake: Lake = LAKE, as_json: Json = False) -> N
     from sluice import screens
 
     found, of_day = a_contract(table), a_day(day)
-    _do(lambda: screens.books(lake, found, of_day, as_json))
+    do(lambda: screens.books(lake, found, of_day, as_json))
 
 
 @app.command()
@@ -279,7 +271,7 @@ def quarantine(
     from sluice import screens
 
     found, of_day = a_contract(table), a_day(day)
-    _do(lambda: screens.quarantine(lake, found, of_day, limit, as_json))
+    do(lambda: screens.quarantine(lake, found, of_day, limit, as_json))
 
 
 @app.command()
@@ -294,7 +286,7 @@ def stages(day: Day, lake: Lake = LAKE, as_json: Json = False) -> None:
     from sluice import stages as table
 
     of_day = a_day(day)
-    _do(lambda: table.report(lake, of_day, as_json))
+    do(lambda: table.report(lake, of_day, as_json))
 
 
 @app.command()
@@ -311,7 +303,7 @@ def maintain(
     """
     from sluice import work
 
-    _do(lambda: work.maintain(lake, retention_days, dry_run, as_json))
+    do(lambda: work.maintain(lake, retention_days, dry_run, as_json))
 
 
 @app.command()
@@ -332,7 +324,7 @@ def demo(
     from sluice import demo as show
 
     target = lake or os.environ.get("SLUICE_DEMO_LAKE", "./demo-lake")
-    _do(lambda: show.run(_opener(master, conf), target, users, as_json))
+    do(lambda: show.run(_opener(master, conf), target, users, as_json))
 
 
 if __name__ == "__main__":

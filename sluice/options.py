@@ -1,5 +1,7 @@
-"""Options and arguments that commands share, and how their texts become days, contracts and pairs."""
+"""Options and arguments that commands share, how their texts become days, contracts and pairs, and how a command ends."""
 
+import sys
+from collections.abc import Callable
 from datetime import date
 from typing import Annotated, Any
 
@@ -52,3 +54,12 @@ def pairs(texts: list[str] | None, option: str) -> dict[str, str]:
             raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint=option)
         pairs[name] = value
     return pairs
+
+
+def do(work: Callable[[], None]) -> None:
+    """Run a command's work; errors become one message and an exit code."""
+    from jobs.messages import guarded
+
+    code = guarded(work)
+    sys.stdout.flush()
+    raise typer.Exit(code)

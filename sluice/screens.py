@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from jobs.storage import NotPublishedError, check_lake, how_to_publish, lake_address, open_table
@@ -26,6 +27,12 @@ def grid(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:
     for name in columns:
         found.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
     return found
+
+
+def progress(total: int | None) -> Progress:
+    """A progress bar on standard error: a moving line on a terminal, nothing in a log."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
 
 
 def print_json(facts: Any) -> None:

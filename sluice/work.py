@@ -7,7 +7,6 @@ from datetime import date, timedelta
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from jobs.gate import admit, audit_staged, describe, failed
@@ -18,15 +17,10 @@ from jobs.plan import Step, job_build, plan, run_plan
 from jobs.run import Outcome, UsageError, build_day, remove_leftovers, sentence
 from jobs.storage import NotPublishedError, check_lake, filesystem, lake_address, open_table, table_root
 from schemas.contract import Contract
+from sluice.screens import progress
 
 Spark = Callable[[], Any]
 MOST_LISTED = 30
-
-
-def progress(total: int | None) -> Progress:
-    """A progress bar on standard error: a moving line on a terminal, nothing in a log."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
 
 
 def watched(outcomes: Iterable[Outcome], total: int | None) -> Iterator[Outcome]:
