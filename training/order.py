@@ -16,21 +16,18 @@ from typing import NamedTuple
 import numpy as np
 
 
-class Piece(NamedTuple):
-    """What one window gives to a rank's share of one batch; none at all where the share lies in other windows."""
-
-    step: int
-    rows: np.ndarray
-    """Rows of the window's needed row groups, numbered through them in their order."""
-    is_last: bool
-    """The batch is whole with this piece."""
-
-
 class Share(NamedTuple):
-    """What a rank reads of one window: these row groups and no others, and what each batch takes of them."""
+    """What a rank reads of one window.
 
-    groups: np.ndarray
-    pieces: list[Piece]
+    Of row group `groups[g]` it takes `rows[g]`, in this order; of these `cuts[g, n]` to `cuts[g, n + 1]` belong to batch `steps[n]`,
+    which has no more in later windows when `is_whole[n]`.
+    """
+
+    groups: list[int]
+    rows: list[np.ndarray]
+    cuts: np.ndarray
+    steps: list[int]
+    is_whole: list[bool]
 
 
 def permutation(num: int, *parts: object) -> np.ndarray:
@@ -82,14 +79,21 @@ class Order:
         batch_of_row[permuted] = np.arange(start, end) // self.requests_per_batch
         rows = np.argsort(batch_of_row, kind="stable")  # by batch, within a batch as stored: the row at position start + i
         taken = [rows[self._stretch(step, start, end, *place)] for step in steps]
-        group_of_row = np.repeat(np.arange(len(groups)), self.counts[groups])
-        is_needed = np.zeros(len(groups), dtype=bool)
-        for some in taken:
-            is_needed[group_of_row[some]] = True
-        renumbered = np.cumsum(is_needed[group_of_row]) - 1
-        lasts = [min((step + 1) * self.requests_per_batch, self.num_requests) <= end for step in steps]
-        pieces = [Piece(step, renumbered[some], is_last) for step, some, is_last in zip(steps, taken, lasts, strict=True)]
-        return Share(groups[is_needed], pieces)
+        counts = self.counts[groups]
+        group_of_row = np.repeat(np.arange(len(groups)), counts)
+        held = np.stack([np.bincount(group_of_row[some], minlength=len(groups)) for some in taken], axis=1)  # [row group, step]
+        by_group = np.concatenate(taken)
+        by_group = by_group[np.argsort(group_of_row[by_group], kind="stable")]  # and by step within a row group
+        first = np.cumsum(counts) - counts
+        rows_of = np.split(by_group, np.cumsum(held.sum(axis=1))[:-1])
+        needed = np.flatnonzero(held.sum(axis=1))
+        return Share(
+            groups=groups[needed].tolist(),
+            rows=[rows_of[g] - first[g] for g in needed],
+            cuts=np.pad(np.cumsum(held[needed], axis=1), ((0, 0), (1, 0))),
+            steps=steps,
+            is_whole=[min((step + 1) * self.requests_per_batch, self.num_requests) <= end for step in steps],
+        )
 
     def _stretch(self, step: int, start: int, end: int, rank: int, world_size: int) -> slice:
         """What of the window [start, end) of the order is the rank's share of a batch.

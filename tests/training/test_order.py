@@ -1,6 +1,6 @@
 """Every request once an epoch, whatever the sizes, the world and the stops; batches do not depend on who reads them."""
 
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 import pytest
@@ -25,12 +25,13 @@ def batches(order, epoch=0, start=0, rank=0, world_size=1, worker=0, num_workers
     first = np.concatenate([[0], np.cumsum(order.counts)])
     made, waiting, read = [], [], []
     for share in order.shares(epoch, steps, rank, world_size):
-        read += share.groups.tolist()
-        stored = np.concatenate([np.empty(0, int), *(np.arange(first[g], first[g + 1]) for g in share.groups)]).astype(int)
-        for piece in share.pieces:
-            waiting += stored[piece.rows].tolist()
-            if piece.is_last:
-                made.append((piece.step, waiting))
+        read += share.groups
+        assert all(len(rows) for rows in share.rows), "read for nothing"
+        for n, step in enumerate(share.steps):
+            for group, rows, cuts in zip(share.groups, share.rows, share.cuts, strict=True):
+                waiting += (first[group] + rows[cuts[n] : cuts[n + 1]]).tolist()
+            if share.is_whole[n]:
+                made.append((step, waiting))
                 waiting = []
     assert not waiting
     return made, read
@@ -44,7 +45,7 @@ def whole(order, epoch=0):
 @settings(max_examples=300, deadline=None)
 def test_any_stops_with_any_worlds_give_each_request_once(order, data):
     alone = whole(order)
-    assert sorted(sum(alone, [])) == list(range(order.num_requests)), "lost or repeated"
+    assert sorted(chain(*alone)) == list(range(order.num_requests)), "lost or repeated"
     assert all(len(rows) == order.requests_per_batch for rows in alone[:-1])
     stops = sorted(data.draw(st.lists(st.integers(0, order.num_steps), max_size=3)))
     together = []
@@ -52,7 +53,7 @@ def test_any_stops_with_any_worlds_give_each_request_once(order, data):
         world_size = data.draw(st.integers(1, 9))
         ranks = [batches(order, 0, start, rank, world_size)[0] for rank in range(world_size)]
         assert {tuple(step for step, _ in made) for made in ranks} == {tuple(range(start, order.num_steps))}, "unequal steps"
-        together += [sorted(sum((made[step - start][1] for made in ranks), [])) for step in range(start, stop)]
+        together += [sorted(chain(*(made[step - start][1] for made in ranks))) for step in range(start, stop)]
     assert together == [sorted(rows) for rows in alone], "the world decides who reads a batch, never what it holds"
 
 
