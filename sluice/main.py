@@ -327,5 +327,46 @@ def demo(
     do(lambda: show.run(_opener(master, conf), target, users, as_json))
 
 
+@app.command()
+def reproduce(
+    model: Annotated[str, typer.Argument(help="What to reproduce: hhsft.")],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Four models, one seed, ten minutes: shows that all runs, claims no order.")
+    ] = False,
+    out: Annotated[str | None, typer.Option("--out", help="Folder of lake and runs; default: ./reproduce-MODEL, -quick, -trivago.")] = None,
+    trivago: Annotated[
+        str | None, typer.Option("--trivago", help="Folder of trivago's logs: real sessions, the last day held out.")
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, max=10, help="Runs of each model.")] = 5,
+    size: Annotated[str, typer.Option("--size", help="tiny, base or large.")] = "tiny",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    as_json: Json = False,
+    master: Master = None,
+    conf: Conf = None,
+) -> None:
+    """The paper's tables beside ours, from a simulated shop to intervals over seeds.
+
+    Says how long it will take before it trains. Stopped, the same command goes on where it was.
+
+    \b
+    Example: sluice reproduce hhsft --quick
+    """
+    if model != "hhsft":
+        raise typer.BadParameter(f"{model!r} cannot be reproduced yet; there is hhsft", param_hint="MODEL")
+
+    def work() -> None:
+        from dataclasses import replace
+
+        from sluice import reproduce as show
+
+        spark, folder = _opener(master, conf), out or f"./reproduce-{model}{'-quick' if quick else ''}{'-trivago' if trivago else ''}"
+        if trivago:
+            show.trivago(spark, trivago, folder, 1 if quick else seeds, size, device, as_json)
+        else:
+            show.hhsft(spark, folder, show.QUICK if quick else replace(show.FULL, seeds=seeds), size, device, as_json)
+
+    do(work)
+
+
 if __name__ == "__main__":
     main()
