@@ -3,7 +3,7 @@
 import torch
 
 from schemas.hhsft_examples import ITEM_FEATURES, REQUEST_FEATURES
-from training.blocks import Ragged
+from training.loader import Ragged
 
 
 def ragged(lengths, size, generator):

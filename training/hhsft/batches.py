@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from schemas.hhsft_examples import ITEM_FEATURES, REQUEST_FEATURES
-from training.blocks import Ragged
+from training.loader import Ragged
 
 FEATURES = (*(f.name for f in REQUEST_FEATURES), *(f"items.{f.name}" for f in ITEM_FEATURES))
 LABELS = ("items.y_click", "items.y_pay", "items.weight")

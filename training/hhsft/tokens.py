@@ -3,7 +3,7 @@
 # R requests, N items, F features, E width of an embedding, S behaviours of all requests, L + 1 of the longest sequence, I items of the
 # longest list, H heads, A width of a head, T tokens, D their width
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, cycle
 from typing import Any
 
 import torch
@@ -50,14 +50,27 @@ class Embeddings(nn.Module):
 
 
 class TargetAttention(nn.Module):
-    """What of the user's behaviours matters to an item, by as many heads as the group has tokens. A learnt nothing stands before them."""
+    """What of the user's behaviours matters to an item, by as many heads as the group has tokens. A learnt nothing stands before them.
 
-    def __init__(self, d_behaviour: int, d_target: int, num_heads: int, d_head: int) -> None:
+    Keys and queries have length 1. Heads begin as measures of likeness: each compares one feature that a behaviour and an item share,
+    which they could learn only from far more data.
+    """
+
+    def __init__(self, behaviours: Sequence[str], targets: Sequence[str], num_heads: int, d_embedding: int, d_head: int) -> None:
+        """`behaviours`, `targets`: the tables of their embeddings, in order."""
         super().__init__()
-        self.num_heads = num_heads
-        self.of_behaviours = nn.Linear(d_behaviour, 2 * num_heads * d_head)
-        self.of_targets = nn.Linear(d_target, num_heads * d_head)
+        self.num_heads, self.d_head = num_heads, d_head
+        self.of_behaviours = nn.Linear(len(behaviours) * d_embedding, 2 * num_heads * d_head)
+        self.of_targets = nn.Linear(len(targets) * d_embedding, num_heads * d_head)
         self.nothing = nn.Parameter(torch.zeros(2 * num_heads * d_head))
+        self.sharpness_H = nn.Parameter(torch.full((num_heads,), 5.0))
+        shared = [(behaviours.index(table), targets.index(table)) for table in behaviours if table in targets]
+        for head, (behaviour, target) in zip(range(num_heads), cycle(shared)):
+            for linear, place in ((self.of_behaviours, behaviour), (self.of_targets, target)):
+                with torch.no_grad():
+                    rows = slice(head * d_head, (head + 1) * d_head)
+                    linear.weight[rows], linear.bias[rows] = 0.0, 0.0
+                    linear.weight[rows, place * d_embedding : (place + 1) * d_embedding].copy_(torch.eye(d_head, d_embedding))
 
     def forward(self, behaviours_SE: Tensor, offsets: Tensor, target_NE: Tensor, request_of_item_N: Tensor) -> Tensor:
         """[N, H * A]: behaviours are projected once for each request, and looked at by all its items."""
@@ -75,7 +88,9 @@ class TargetAttention(nn.Module):
         is_there_RL = torch.arange(longest + 1, device=offsets.device) <= lengths_R[:, None]
         if not len(place_N):
             return queries_NC
-        seen_RHIA = F.scaled_dot_product_attention(self._by_head(queries_RIC), keys_RHLA, values_RHLA, is_there_RL[:, None, None])
+        queries_RHIA = F.normalize(self._by_head(queries_RIC), dim=-1) * self.sharpness_H[:, None, None]
+        keys_RHLA = F.normalize(keys_RHLA, dim=-1)
+        seen_RHIA = F.scaled_dot_product_attention(queries_RHIA, keys_RHLA, values_RHLA, is_there_RL[:, None, None], scale=1.0)
         return seen_RHIA[request_of_item_N, :, place_N].flatten(1)
 
     def _by_head(self, x_RLC: Tensor) -> Tensor:
@@ -103,8 +118,11 @@ class Tokens(nn.Module):
         _check(self.counts, request_features, item_features)
         self.embeddings = Embeddings([*request_features, *item_features], config)
         widths = {g: config.d_embedding * len(self.of_requests[g] or self.of_items[g]) for g in self.of_items}
+        tables = {f.name: f.table or f.name for f in (*request_features, *item_features)}
         heads, e = self.counts[SEQUENCE], config.d_embedding
-        self.attention = TargetAttention(e * len(self.sequence), widths["item"] + widths["query"], heads, config.d_sequence)
+        self.attention = TargetAttention(
+            [tables[name] for name in self.sequence], [tables[f.name] for f in (*singles_first(self.of_items["item"]), *singles_first(self.of_requests["query"]))], heads, e, config.d_sequence
+        )
         widths[SEQUENCE] = heads * config.d_sequence
         sizes = {g: count * config.d_H for g, count in self.counts.items()}
         self.mlps = nn.ModuleDict({g: mlp(widths[g], sizes[g], sizes[g]) for g in self.counts})
@@ -137,3 +155,7 @@ def _check(counts: Mapping[str, int], request_features: Sequence[Feature], item_
     problems += [f"group {g} has no feature" for g in counts if g not in of_requests | of_items]
     if problems:
         raise ValueError("tokens: " + "; ".join(problems))
+
+
+def singles_first(features):
+    return [*(f for f in features if f.kind != "tokens"), *(f for f in features if f.kind == "tokens")]
