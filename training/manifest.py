@@ -25,7 +25,7 @@ from schemas.contract import Contract, ContractError, parse_days
 from schemas.contract import load as contract_of
 
 FOLDER = "_manifests"
-READERS = 8  # footers read at once; on an object store each costs a round trip
+READERS = 8  # receipts and footers read at once; on an object store each costs a round trip
 
 
 class ManifestError(ContractError):
@@ -87,11 +87,12 @@ def create(
     """
     check_name(name)
     contract, address = contract_of(table), lake_address(lake)
-    first, last = parse_days(days) if isinstance(days, str) else days
+    first, last = parse_days(days if isinstance(days, str) else f"{days[0]}..{days[1]}")
     wanted = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     root = f"{address}/{contract.name}/v{contract.version}"
     delta = _open(root)
-    receipts = {d: receipt for d in wanted if delta and (receipt := _receipt(root, d, delta.transaction_version(f"publish:day={d}") or 0))}
+    counts = {d: delta.transaction_version(f"publish:day={d}") or 0 for d in wanted} if delta else {}
+    receipts = {d: receipt for d, receipt in _receipts(root, counts).items() if receipt}
     files = _files_of(delta, receipts) if delta else ()
     faults = _unpublished(contract, [d for d in wanted if d not in receipts])
     faults += _open_labels(contract, receipts) if mature else []
@@ -169,8 +170,9 @@ def verify(manifest: Manifest) -> list[str]:
     if _open(manifest.root) is None:
         return [f"there is no table any more at {manifest.root}"]
     faults = _gone_or_changed(manifest.root, manifest.files)
+    held = _receipts(manifest.root, {day: pinned["publish"] for day, pinned in manifest.receipts.items()})
     for day, pinned in manifest.receipts.items():
-        found = _receipt(manifest.root, day, pinned["publish"])
+        found = held[day]
         if found is None:
             faults.append(f"{day}: the table has lost the receipt of publish {pinned['publish']}")
         elif found["content_hash"] != pinned["content_hash"]:
@@ -265,6 +267,12 @@ def _open(root: str) -> DeltaTable | None:
         return DeltaTable(root)
     except TableNotFoundError:
         return None
+
+
+def _receipts(root: str, counts: dict[Any, int]) -> dict[Any, dict[str, Any] | None]:
+    """The receipts of these publishes; a count of 0 has none."""
+    with ThreadPoolExecutor(READERS) as pool:
+        return dict(zip(counts, pool.map(lambda day: _receipt(root, day, counts[day]), counts), strict=True))
 
 
 def _receipt(root: str, day: date | str, count: int) -> dict[str, Any] | None:

@@ -183,12 +183,15 @@ def test_a_table_without_labels_is_always_mature(lake):
 
 
 def test_a_day_that_was_only_announced_or_never_published_has_no_receipt(lake, tmp_path):
-    (root(lake) / "_receipts" / f"{D3}.0.json").write_text("{}")  # left by a run that died before its commit
+    for count in (0, 1):  # left by a run that died before its commit, and by a table that lay here before
+        (root(lake) / "_receipts" / f"{D3}.{count}.json").write_text("{}")
     with pytest.raises(ManifestError, match=f"items {D3} has no receipt.*sluice ingest SOURCE --days {D3}..{D3}"):
         create(lake, "base", "items", f"{D1}..{D3}")
     with pytest.raises(ManifestError, match=f"items {D1}..{D2} has no receipt"):
         create(tmp_path / "nothing here", "base", "items", DAYS)
     assert not (tmp_path / "nothing here").exists()
+    with pytest.raises(ValueError, match=f"the last day is before the first; write {D1}..{D2}"):
+        create(lake, "base", "items", (D2, D1))
     with pytest.raises(ContractError, match="no table 'orders'"):
         create(lake, "base", "orders", DAYS)
 
