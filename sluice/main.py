@@ -6,13 +6,29 @@ Exit codes: 0 done or up to date, 1 failed, 2 wrong use, 3 refused by a gate or 
 
 import json
 import os
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
-from sluice import manifests
-from sluice.options import LAKE, Conf, Day, Days, Json, Lake, Master, MaybeDay, MaybeDays, Table, a_contract, a_day, a_span, do, pairs
+from sluice import manifests, models
+from sluice.options import (
+    LAKE,
+    Conf,
+    Day,
+    Days,
+    Json,
+    Lake,
+    Master,
+    MaybeDay,
+    MaybeDays,
+    Table,
+    a_contract,
+    a_day,
+    a_span,
+    do,
+    opener,
+    pairs,
+)
 
 app = typer.Typer(
     name="sluice",
@@ -23,6 +39,7 @@ app = typer.Typer(
     "3 refused by a gate or by the books.",
 )
 app.add_typer(manifests.app, name="manifest")
+app.add_typer(models.app)
 
 FIRST_STEPS = """Sluice turns e-commerce logs into training tables that can be trusted.
 
@@ -45,12 +62,6 @@ def first_steps(context: typer.Context) -> None:
 def main() -> None:
     """Entry point of the console command."""
     app()
-
-
-def _spark(master: str | None, conf: list[str] | None) -> Any:
-    from jobs.session import session
-
-    return session("sluice", master, pairs(conf, "--conf"))
 
 
 def _print_json(document: Any) -> None:
@@ -135,7 +146,7 @@ def ingest(
     span = a_span(days) if days else None
     if help_source:
         do(lambda: work.describe_source(source))
-    do(lambda: work.ingest(_opener(master, conf), lake, source, path, span, options, as_json))
+    do(lambda: work.ingest(opener(master, conf), lake, source, path, span, options, as_json))
 
 
 def _extra_options(arguments: list[str]) -> dict[str, str]:
@@ -148,12 +159,6 @@ def _extra_options(arguments: list[str]) -> dict[str, str]:
             raise typer.BadParameter(f"{name!r} is neither an option of this command nor one of the source with its value")
         options[name[2:].replace("-", "_")] = value if equals else rest.pop(0)
     return options
-
-
-def _opener(master: str | None, conf: list[str] | None) -> Callable[[], Any]:
-    """Opens the Spark session when it is first needed: wrong use is told before that."""
-    pairs(conf, "--conf")
-    return lambda: _spark(master, conf)
 
 
 @app.command()
@@ -174,7 +179,7 @@ def run(
     from sluice import work
 
     found, of_day = a_contract(table), a_day(day)
-    do(lambda: work.run(_opener(master, conf), lake, found, of_day, force, as_json))
+    do(lambda: work.run(opener(master, conf), lake, found, of_day, force, as_json))
 
 
 @app.command()
@@ -198,7 +203,7 @@ def backfill(
     from sluice import work
 
     found, span = a_contract(table), a_span(days)
-    do(lambda: work.backfill(_opener(master, conf), lake, found, span, with_upstream, dry_run, as_json))
+    do(lambda: work.backfill(opener(master, conf), lake, found, span, with_upstream, dry_run, as_json))
 
 
 @app.command()
@@ -226,7 +231,7 @@ def gate(
     found, of_day = a_contract(table), a_day(day)
     if bool(accept) != bool(because.strip()):
         raise typer.BadParameter("--accept and --because belong together: the receipt records who waved what through, and why")
-    do(lambda: work.gate(_opener(master, conf), lake, found, of_day, {name: because for name in accept or []}, as_json))
+    do(lambda: work.gate(opener(master, conf), lake, found, of_day, {name: because for name in accept or []}, as_json))
 
 
 @app.command()
@@ -289,6 +294,22 @@ def stages(day: Day, lake: Lake = LAKE, as_json: Json = False) -> None:
     do(lambda: table.report(lake, of_day, as_json))
 
 
+@app.command(name="bytes")
+def bytes_(table: Table, day: Day, lake: Lake = LAKE, as_json: Json = False) -> None:
+    """What it saves to keep the samples of a request in one row.
+
+    The bytes of a day's rows against the same rows flat, a row for each sample; with behaviour sequences of several lengths
+    where the table has them.
+
+    \b
+    Example: sluice bytes hhsft_examples --day 2026-01-05
+    """
+    from sluice import sizes
+
+    found, of_day = a_contract(table), a_day(day)
+    do(lambda: sizes.report(lake, found, of_day, as_json))
+
+
 @app.command()
 def maintain(
     retention_days: Annotated[int, typer.Option("--retention-days", min=1, help="Keep what was replaced, or refused, for so long.")] = 7,
@@ -324,48 +345,7 @@ def demo(
     from sluice import demo as show
 
     target = lake or os.environ.get("SLUICE_DEMO_LAKE", "./demo-lake")
-    do(lambda: show.run(_opener(master, conf), target, users, as_json))
-
-
-@app.command()
-def reproduce(
-    model: Annotated[str, typer.Argument(help="What to reproduce: hhsft.")],
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Four models, one seed, ten minutes: shows that all runs, claims no order.")
-    ] = False,
-    out: Annotated[str | None, typer.Option("--out", help="Folder of lake and runs; default: ./reproduce-MODEL, -quick, -trivago.")] = None,
-    trivago: Annotated[
-        str | None, typer.Option("--trivago", help="Folder of trivago's logs: real sessions, the last day held out.")
-    ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, max=10, help="Runs of each model.")] = 5,
-    size: Annotated[str, typer.Option("--size", help="tiny, base or large.")] = "tiny",
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
-    as_json: Json = False,
-    master: Master = None,
-    conf: Conf = None,
-) -> None:
-    """The paper's tables beside ours, from a simulated shop to intervals over seeds.
-
-    Says how long it will take before it trains. Stopped, the same command goes on where it was.
-
-    \b
-    Example: sluice reproduce hhsft --quick
-    """
-    if model != "hhsft":
-        raise typer.BadParameter(f"{model!r} cannot be reproduced yet; there is hhsft", param_hint="MODEL")
-
-    def work() -> None:
-        from dataclasses import replace
-
-        from sluice import reproduce as show
-
-        spark, folder = _opener(master, conf), out or f"./reproduce-{model}{'-quick' if quick else ''}{'-trivago' if trivago else ''}"
-        if trivago:
-            show.trivago(spark, trivago, folder, 1 if quick else seeds, size, device, as_json)
-        else:
-            show.hhsft(spark, folder, show.QUICK if quick else replace(show.FULL, seeds=seeds), size, device, as_json)
-
-    do(work)
+    do(lambda: show.run(opener(master, conf), target, users, as_json))
 
 
 if __name__ == "__main__":

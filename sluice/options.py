@@ -56,6 +56,18 @@ def pairs(texts: list[str] | None, option: str) -> dict[str, str]:
     return pairs
 
 
+def opener(master: str | None, conf: list[str] | None) -> Callable[[], Any]:
+    """Opens the Spark session when it is first needed: wrong use is told before that."""
+    settings = pairs(conf, "--conf")
+
+    def open_session() -> Any:
+        from jobs.session import session
+
+        return session("sluice", master, settings)
+
+    return open_session
+
+
 def do(work: Callable[[], None]) -> None:
     """Run a command's work; errors become one message and an exit code."""
     from jobs.messages import guarded
