@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sluice import manifests, models
+from sluice import figures, manifests, models
 from sluice.options import (
     LAKE,
     Conf,
@@ -39,6 +39,7 @@ app = typer.Typer(
     "3 refused by a gate or by the books.",
 )
 app.add_typer(manifests.app, name="manifest")
+app.add_typer(figures.app)
 app.add_typer(models.app)
 
 FIRST_STEPS = """Sluice turns e-commerce logs into training tables that can be trusted.
@@ -277,37 +278,6 @@ def quarantine(
 
     found, of_day = a_contract(table), a_day(day)
     do(lambda: screens.quarantine(lake, found, of_day, limit, as_json))
-
-
-@app.command()
-def stages(day: Day, lake: Lake = LAKE, as_json: Json = False) -> None:
-    """What each step of ES3 adds, beside the figures of its paper.
-
-    Relative to samples of exposed candidates only; and what grouping by request saves.
-
-    \b
-    Example: sluice stages --day 2026-01-05
-    """
-    from sluice import stages as table
-
-    of_day = a_day(day)
-    do(lambda: table.report(lake, of_day, as_json))
-
-
-@app.command(name="bytes")
-def bytes_(table: Table, day: Day, lake: Lake = LAKE, as_json: Json = False) -> None:
-    """What it saves to keep the samples of a request in one row.
-
-    The bytes of a day's rows against the same rows flat, a row for each sample; with behaviour sequences of several lengths
-    where the table has them.
-
-    \b
-    Example: sluice bytes hhsft_examples --day 2026-01-05
-    """
-    from sluice import sizes
-
-    found, of_day = a_contract(table), a_day(day)
-    do(lambda: sizes.report(lake, found, of_day, as_json))
 
 
 @app.command()
