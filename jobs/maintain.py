@@ -29,7 +29,7 @@ def maintain(lake: str, retention: timedelta, *, dry_run: bool = False) -> Itera
 
     Files of versions younger than `retention` stay, and so do those that a manifest names, for as long as it is there. A staged day that
     its gate refused stays until the day is published or `retention` is over. Raises ContractError for a manifest that cannot be read,
-    before anything is removed, and for a lake on an object store: its own life-cycle rules and vacuum do this there.
+    before anything is removed, and for a lake on an object store: a vacuum that keeps the versions of manifests does this there.
     """
     address = lake_address(lake)
     if "://" in address:

@@ -218,7 +218,7 @@ def _brief(lake: str, name: str) -> dict[str, Any]:
         facts = _facts(load(lake, name))
     except ManifestError as error:
         return {"name": name, "fault": str(error)}
-    return {key: facts[key] for key in ("name", "table", "days", "rows", "bytes", "is_mature", "identity", "created_at")}
+    return {key: facts[key] for key in ("name", "table", "version", "days", "rows", "bytes", "is_mature", "identity", "created_at")}
 
 
 def _days(days: Any) -> str:

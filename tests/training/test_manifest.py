@@ -294,6 +294,18 @@ def test_a_manifest_outlives_the_log_of_its_version(lake):
     assert item_ids(load(lake, "base")) == ["a", "b", "c", "d"]
 
 
+def test_the_vacuum_of_deltalake_spares_it_when_told_its_version(lake):
+    """The way on an object store, where `sluice maintain` does not clean."""
+    made = create(lake, "base", "items", DAYS)
+    for run in ("two", "three"):
+        publish_day(lake, ITEMS, D1, [item(run)], run=run)
+    table, now = DeltaTable(str(root(lake))), {"retention_hours": 0, "dry_run": False, "enforce_retention_duration": False}
+    assert [path.split("/")[1] for path in table.vacuum(**now, keep_versions=[made.version])] == ["b=two"]
+    assert verify(made) == []
+    DeltaTable(str(root(lake))).vacuum(**now)
+    assert len(verify(made)) == 2
+
+
 # --- what two differ in
 
 
