@@ -6,7 +6,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 export TZ := UTC
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: help demo test test-fast check format bench requirements clean
+.PHONY: help demo test test-fast training check format bench requirements clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this help
@@ -15,11 +15,13 @@ help:  ## Show this help
 demo: .venv/sluice .venv/jars  ## Build all tables of a simulated shop and show what came out
 	$(BIN)/sluice demo
 
-test: .venv/sluice .venv/jars .venv/dev .venv/airflow  ## Run all tests
+test: .venv/sluice .venv/jars .venv/dev .venv/airflow .venv/training  ## Run all tests
 	$(BIN)/python -m pytest
 
-test-fast: .venv/sluice .venv/jars .venv/dev .venv/airflow  ## Run the tests that are not marked slow
+test-fast: .venv/sluice .venv/jars .venv/dev .venv/airflow .venv/training  ## Run the tests that are not marked slow
 	$(BIN)/python -m pytest -m "not slow"
+
+training: .venv/sluice .venv/jars .venv/training  ## Set up what `sluice train` and `sluice reproduce` need: torch
 
 check: .venv/core .venv/dev  ## Lint, formatting, import rules and layout: under a minute
 	$(BIN)/ruff check
@@ -31,7 +33,7 @@ format: .venv/dev  ## Mend formatting and what lint can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: .venv/sluice .venv/jars .venv/dev  ## Measure: run tests/benchmarks/*.py one after the other
+bench: .venv/sluice .venv/jars .venv/dev .venv/training  ## Measure: run tests/benchmarks/*.py one after the other
 	@for file in tests/benchmarks/*.py; do stem=$$(basename $$file .py); echo "== $$stem"; $(BIN)/python -m tests.benchmarks.$$stem || exit 1; done
 
 requirements: .venv/uv  ## Choose and pin all versions anew: requirements/*.in to *.txt

@@ -1,5 +1,6 @@
 """Commands that train: what they are called and take. Torch is imported when one runs."""
 
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
@@ -7,6 +8,13 @@ import typer
 from sluice.options import LAKE, Conf, Json, Lake, Master, a_day, do, opener
 
 app = typer.Typer(rich_markup_mode=None)
+
+
+def _need_torch() -> None:
+    from jobs.session import SetupError
+
+    if find_spec("torch") is None:
+        raise SetupError("training needs torch, which nothing else here does; install it: make training")
 
 
 @app.command()
@@ -48,6 +56,7 @@ def train(
     before = a_day(until) if until else None
 
     def work() -> None:
+        _need_torch()
         from sluice import training
 
         training.train(lake, manifest, before, days, test_days, (which, size, stage), out, seed, device, truth, as_json)
@@ -83,6 +92,7 @@ def reproduce(
         raise typer.BadParameter(f"{model!r} cannot be reproduced yet; there is hhsft", param_hint="MODEL")
 
     def work() -> None:
+        _need_torch()
         from dataclasses import replace
 
         from sluice import reproduce as show
