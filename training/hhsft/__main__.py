@@ -66,6 +66,7 @@ def main(
         "device": str(place),
         "fit_s": round(time.monotonic() - began, 1),
         "test": test.name if test else None,
+        "test_identity": identity(test) if test else None,
         "metrics": _metrics(model, test, truth, place) if test else {},
     }
     (out / REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

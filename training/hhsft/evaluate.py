@@ -19,7 +19,7 @@ from training.loop import TrainingError, mixed_precision
 from training.metrics import auc, calibration, gauc, hit_rate, mrr
 
 IDS = ("request_id", "items.item_id")
-POPULARITY, USER = "items.item_clicks", "user_hash"
+POPULARITY, PRICE, USER = "items.item_clicks", "items.item_price", "user_hash"
 
 
 def columns(with_truth: bool) -> list[str]:
@@ -28,7 +28,7 @@ def columns(with_truth: bool) -> list[str]:
 
 
 def evaluate(model: Model, batches: Iterable[Mapping[str, Any]], truth: Path | None = None) -> dict[str, dict[str, dict[str, Any]]]:
-    """Measures by set of rows, then by who gives the score.
+    """Measures by set of rows, then by who gives the score: the model, popularity of the item, price (the lowest first).
 
     `search`: exposed rows of search with native labels, the paper's test. `candidates`: all samples of search, credited labels.
     `rec`, `shop`: pseudo-requests. `truth`: folder of the simulator's planted truth; `oracle` knows the chance of each click,
@@ -36,20 +36,22 @@ def evaluate(model: Model, batches: Iterable[Mapping[str, Any]], truth: Path | N
     """
     rows = scored(model, batches)
     is_search_N = (rows["domain"] == 1) & ~rows["is_pseudo"]
-    scores = {"model": rows["p_click"], "popularity": rows["popularity"]}
+    scores = {"model": rows["p_click"], "popularity": rows["popularity"], "price": rows["price"]}
     sets = {"search": (is_search_N & rows["is_exposed"], "y_click_native"), "candidates": (is_search_N, "y_click")}
     sets |= {name: ((rows["domain"] == n) & rows["is_pseudo"], "y_click") for n, name in enumerate(DOMAINS[1:], start=2)}
     found = {name: {who: measures(rows, is_in_N, score, label) for who, score in scores.items()} for name, (is_in_N, label) in sets.items()}
+    for name, (is_in_N, label) in sets.items():
+        found[name]["model"]["calibration"] = calibration(rows["p_click"][is_in_N], rows[label][is_in_N])
     found["candidates"]["model"]["auc_pay"] = auc(rows["p_pay"][is_search_N], rows["y_pay"][is_search_N])
     if truth is not None:
-        is_in_N, planted = sets["search"][0], planted_scores(truth, rows)
-        is_known_N = is_in_N & ~planted["oracle"].isnan()
+        planted = planted_scores(truth, rows)
+        is_known_N = sets["search"][0] & ~planted["oracle"].isnan()
         found["search"] |= {who: measures(rows, is_known_N, score, "y_click_native") for who, score in planted.items()}
     return found
 
 
 def measures(rows: Mapping[str, Tensor], is_in_N: Tensor, score_N: Tensor, label: str) -> dict[str, Any]:
-    """Measures of a score on some of the rows."""
+    """How a score orders some of the rows."""
     scores, labels, requests, users = (values[is_in_N] for values in (score_N, rows[label], rows["request"], rows["user"]))
     return {
         "rows": len(labels),
@@ -60,7 +62,6 @@ def measures(rows: Mapping[str, Tensor], is_in_N: Tensor, score_N: Tensor, label
         "gauc_user": gauc(scores, labels, users),
         "hr@5": hit_rate(scores, labels, requests, k=5),
         "mrr": mrr(scores, labels, requests),
-        "calibration": calibration(scores, labels),
     }
 
 
@@ -76,7 +77,12 @@ def scored(model: Model, batches: Iterable[Mapping[str, Any]]) -> dict[str, Any]
         request_of_item_N = batch["request_of_item"]
         of_request = {name: batch[column][request_of_item_N] for name, column in _OF_REQUEST.items()}
         of_item = {name.removeprefix("items."): batch[name] for name in (*LABELS, *PROVENANCE) if name.startswith("items.")}
-        chances = {"p_click": p_click(logits_N2), "p_pay": p_pay(logits_N2), "popularity": batch[POPULARITY].float()}
+        chances = {
+            "p_click": p_click(logits_N2),
+            "p_pay": p_pay(logits_N2),
+            "popularity": batch[POPULARITY].float(),
+            "price": -batch[PRICE].float(),
+        }
         parts.append({"request": request_of_item_N + num_requests} | of_request | of_item | chances)
         num_requests += len(batch["domain_id"])
         if IDS[0] in batch:

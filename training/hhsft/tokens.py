@@ -121,7 +121,11 @@ class Tokens(nn.Module):
         tables = {f.name: f.table or f.name for f in (*request_features, *item_features)}
         heads, e = self.counts[SEQUENCE], config.d_embedding
         self.attention = TargetAttention(
-            [tables[name] for name in self.sequence], [tables[f.name] for f in (*singles_first(self.of_items["item"]), *singles_first(self.of_requests["query"]))], heads, e, config.d_sequence
+            [tables[name] for name in self.sequence],
+            [tables[f.name] for f in (*singles_first(self.of_items["item"]), *singles_first(self.of_requests["query"]))],
+            heads,
+            e,
+            config.d_sequence,
         )
         widths[SEQUENCE] = heads * config.d_sequence
         sizes = {g: count * config.d_H for g, count in self.counts.items()}
