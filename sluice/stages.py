@@ -1,20 +1,14 @@
 """`sluice stages`: what each step of ES3 adds to exposed-only samples, beside the figures of the paper; all from one receipt."""
 
-import os
-import tempfile
-from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from rich.table import Table
 
-from jobs.storage import Table as LakeTable
 from jobs.storage import check_lake, lake_address, open_table
 from schemas.contract import load
 from sluice.screens import console, grid, print_json
+from sluice.sizes import grouped_and_flat
 
 PAPER = (
     ("exposed only", (1.0, 1.0, 1.0)),
@@ -61,39 +55,6 @@ def facts(lake: str, day: date) -> dict[str, Any]:
     receipt = table.receipt(day)
     found = {"day": day.isoformat(), "label_as_of": receipt["label_as_of"], "stages": stage_rows(receipt["totals"])}
     return found | rates(receipt["totals"]) | {"bytes": grouped_and_flat(table, day)}
-
-
-def grouped_and_flat(table: LakeTable, day: date) -> dict[str, Any]:
-    """Bytes of the day's rows as they are and with a row for each sample, both written by one writer as parquet with zstd."""
-    with tempfile.TemporaryDirectory() as folder:
-        sizes = {}
-        for name, flat in (("grouped", False), ("flat", True)):
-            path, writer = os.path.join(folder, name), None
-            for batch in _batches(table, day):
-                rows = _flat(batch) if flat else batch
-                writer = writer or pq.ParquetWriter(path, rows.schema, compression="zstd")
-                writer.write_table(rows)
-            if writer:
-                writer.close()
-            sizes[name] = os.path.getsize(path) if writer else 0
-    return sizes | {"ratio": sizes["grouped"] / sizes["flat"] if sizes["flat"] else None, "paper": 0.5}
-
-
-def _batches(table: LakeTable, day: date) -> Iterator[pa.Table]:
-    dataset = table.delta.to_pyarrow_dataset(partitions=[("day", "=", day.isoformat())])
-    for batch in dataset.to_batches(batch_size=4096):
-        if batch.num_rows:
-            yield pa.Table.from_batches([batch])
-
-
-def _flat(rows: pa.Table) -> pa.Table:
-    """A row for each element of `items`, its request's columns repeated."""
-    items = rows["items"].combine_chunks()
-    parents = pc.list_parent_indices(items)
-    columns = {name: rows[name].take(parents) for name in rows.column_names if name != "items"}
-    elements = pc.list_flatten(items)
-    fields = {elements.type.field(i).name: pc.struct_field(elements, i) for i in range(elements.type.num_fields)}
-    return pa.table(columns | fields)
 
 
 def report(lake: str, day: date, as_json: bool) -> None:
