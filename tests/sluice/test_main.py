@@ -126,6 +126,7 @@ def test_what_is_not_there_is_told_with_what_to_run(lake):
         (("books", "items", "--day", "2026-01-07"), ("items 2026-01-07 is not published", "sluice ingest SOURCE")),
         (("quarantine", "items", "--day", "2026-01-07"), ("items 2026-01-07 is not published",)),
         (("stages", "--day", FIRST), ("entire_space 2026-01-01 is not published", "sluice run entire_space --day 2026-01-01")),
+        (("bytes", "entire_space", "--day", FIRST), ("entire_space 2026-01-01 is not published",)),
         (("gate", "items", "--day", FIRST), ("no staged day waits", "sluice receipts items")),
         (("ingest", "simulator"), ("--days is needed", "2026-01-01..2026-01-10")),
         (("ingest", "files", "--from", "nowhere"), ("nowhere",)),
@@ -143,11 +144,17 @@ def test_a_lake_that_is_not_there_is_told_by_every_command_that_needs_one(tmp_pa
     nowhere = tmp_path / "nowhere"
     day = ("--day", FIRST)
     needing = [("run", "attributions", *day), ("backfill", "attributions", "--days", DAYS), ("gate", "items", *day), ("receipts", "items")]
-    needing += [("books", "items", *day), ("quarantine", "items", *day), ("stages", *day), ("maintain",)]
+    needing += [("books", "items", *day), ("quarantine", "items", *day), ("stages", *day), ("bytes", "requests", *day), ("maintain",)]
     for arguments in needing:
         message = sluice_says(*arguments, "--lake", nowhere, code=1).stderr
         assert f"no lake at {nowhere}" in message and "--lake" in message and "sluice ingest" in message, arguments
     assert not nowhere.exists()
+
+
+def test_bytes_of_a_raw_table_with_lists(lake):
+    found = json.loads(sluice_says("bytes", "requests", "--day", FIRST, "--lake", lake, "--json").stdout)
+    assert [row["acts"] for row in found["sizes"]] == [None] and 0 < found["requests"] < found["samples"]
+    assert "holds no list" in sluice_says("bytes", "events", "--day", FIRST, "--lake", lake, code=2).stderr
 
 
 def test_exit_codes_of_the_real_command(lake):
