@@ -83,14 +83,13 @@ class Groups:
         leaves: list[list[str]] = []
         faults: list[str] = []
         for n, (file, footer) in enumerate(zip(self.manifest.files, self._footers, strict=True)):
-            if n and footer.schema.equals(self._footers[n - 1].schema):
-                leaves.append(leaves[-1])
+            paths = [footer.schema.column(leaf).path for leaf in range(footer.num_columns)]
+            leaves.append([path for path in paths if _column_of(path) in self.columns])
+            if n and footer.schema.equals(self._footers[n - 1].schema):  # though paths may differ: it compares types
                 continue
             here = _kinds(footer.schema.to_arrow_schema())
             differ = [name for name in self.columns if here.get(name) != kinds[name]]
             faults += [f"{file.path} has {name} as {here.get(name, 'no column')}, the newest file as {kinds[name]}" for name in differ]
-            paths = [footer.schema.column(leaf).path for leaf in range(footer.num_columns)]
-            leaves.append([path for path in paths if _column_of(path) in self.columns])
         self._tell(faults)
         return leaves
 
