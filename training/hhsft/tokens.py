@@ -52,25 +52,22 @@ class Embeddings(nn.Module):
 class TargetAttention(nn.Module):
     """What of the user's behaviours matters to an item, by as many heads as the group has tokens. A learnt nothing stands before them.
 
-    Keys and queries have length 1. Heads begin as measures of likeness: each compares one feature that a behaviour and an item share,
-    which they could learn only from far more data.
+    Keys and queries have length 1. Each head begins as likeness in one feature that behaviours and items share, which attention that
+    begins anywhere finds only in far more data: 250 batches of a planted truth left it at AUC 0.70, of 0.92 that could be had.
     """
 
     def __init__(self, behaviours: Sequence[str], targets: Sequence[str], num_heads: int, d_embedding: int, d_head: int) -> None:
-        """`behaviours`, `targets`: the tables of their embeddings, in order."""
+        """`behaviours`, `targets`: the tables of the embeddings on both sides, in order."""
         super().__init__()
-        self.num_heads, self.d_head = num_heads, d_head
+        self.num_heads = num_heads
         self.of_behaviours = nn.Linear(len(behaviours) * d_embedding, 2 * num_heads * d_head)
         self.of_targets = nn.Linear(len(targets) * d_embedding, num_heads * d_head)
         self.nothing = nn.Parameter(torch.zeros(2 * num_heads * d_head))
         self.sharpness_H = nn.Parameter(torch.full((num_heads,), 5.0))
         shared = [(behaviours.index(table), targets.index(table)) for table in behaviours if table in targets]
-        for head, (behaviour, target) in zip(range(num_heads), cycle(shared)):
-            for linear, place in ((self.of_behaviours, behaviour), (self.of_targets, target)):
-                with torch.no_grad():
-                    rows = slice(head * d_head, (head + 1) * d_head)
-                    linear.weight[rows], linear.bias[rows] = 0.0, 0.0
-                    linear.weight[rows, place * d_embedding : (place + 1) * d_embedding].copy_(torch.eye(d_head, d_embedding))
+        for head, places in zip(range(num_heads), cycle(shared), strict=False):
+            for linear, place in zip((self.of_behaviours, self.of_targets), places, strict=True):
+                _copy_feature(linear, slice(head * d_head, (head + 1) * d_head), slice(place * d_embedding, (place + 1) * d_embedding))
 
     def forward(self, behaviours_SE: Tensor, offsets: Tensor, target_NE: Tensor, request_of_item_N: Tensor) -> Tensor:
         """[N, H * A]: behaviours are projected once for each request, and looked at by all its items."""
@@ -97,6 +94,14 @@ class TargetAttention(nn.Module):
         return x_RLC.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
+@torch.no_grad()
+def _copy_feature(linear: nn.Linear, outputs: slice, inputs: slice) -> None:
+    """Let these outputs be these inputs."""
+    linear.bias[outputs] = 0.0
+    linear.weight[outputs] = 0.0
+    nn.init.eye_(linear.weight[outputs, inputs])
+
+
 def places_within(request_of_item_N: Tensor, num_requests: int) -> tuple[Tensor, int]:
     """Place of each item among those of its request, from 0, in whatever order items come; and the length of the longest list."""
     counts_R = torch.bincount(request_of_item_N, minlength=num_requests)
@@ -118,15 +123,10 @@ class Tokens(nn.Module):
         _check(self.counts, request_features, item_features)
         self.embeddings = Embeddings([*request_features, *item_features], config)
         widths = {g: config.d_embedding * len(self.of_requests[g] or self.of_items[g]) for g in self.of_items}
-        tables = {f.name: f.table or f.name for f in (*request_features, *item_features)}
         heads, e = self.counts[SEQUENCE], config.d_embedding
-        self.attention = TargetAttention(
-            [tables[name] for name in self.sequence],
-            [tables[f.name] for f in (*singles_first(self.of_items["item"]), *singles_first(self.of_requests["query"]))],
-            heads,
-            e,
-            config.d_sequence,
-        )
+        tables = {f.name: f.table or f.name for f in (*request_features, *item_features)}
+        targets = [tables[f.name] for group in (self.of_items["item"], self.of_requests["query"]) for f in _as_embedded(group)]
+        self.attention = TargetAttention([tables[name] for name in self.sequence], targets, heads, e, config.d_sequence)
         widths[SEQUENCE] = heads * config.d_sequence
         sizes = {g: count * config.d_H for g, count in self.counts.items()}
         self.mlps = nn.ModuleDict({g: mlp(widths[g], sizes[g], sizes[g]) for g in self.counts})
@@ -148,6 +148,11 @@ class Tokens(nn.Module):
         return torch.cat([*parts, *(self.embeddings.bag(f.name, *batch[prefix + f.name]) for f in features if f.kind == "tokens")], dim=-1)
 
 
+def _as_embedded(features: Sequence[Feature]) -> list[Feature]:
+    """In the order in which their embeddings stand: bags last."""
+    return sorted(features, key=lambda f: f.kind == "tokens")
+
+
 def _check(counts: Mapping[str, int], request_features: Sequence[Feature], item_features: Sequence[Feature]) -> None:
     """Every feature must reach a token: one that none reads would be lost without a word."""
     of_requests, of_items = ({f.group for f in features} for features in (request_features, item_features))
@@ -159,7 +164,3 @@ def _check(counts: Mapping[str, int], request_features: Sequence[Feature], item_
     problems += [f"group {g} has no feature" for g in counts if g not in of_requests | of_items]
     if problems:
         raise ValueError("tokens: " + "; ".join(problems))
-
-
-def singles_first(features):
-    return [*(f for f in features if f.kind != "tokens"), *(f for f in features if f.kind == "tokens")]
