@@ -39,7 +39,7 @@ class Plan:
     num_steps: int
     """Batches of an epoch."""
     epochs: int = 1
-    checkpoint_steps: int = 500
+    checkpoint_steps: int = 200
     """Steps between two checkpoints; there is one at the end of each epoch besides."""
     identity: Mapping[str, Any] = field(default_factory=dict)
     """Plain facts that a checkpoint must agree on to be resumed: model, configuration, seed, manifest."""

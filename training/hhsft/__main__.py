@@ -40,7 +40,15 @@ def arg_parser() -> argparse.ArgumentParser:
 
 
 def main(
-    train: Manifest, test: Manifest | None, settings: Config, out: Path, *, seed: int, device: str = "auto", truth: Path | None = None
+    train: Manifest,
+    test: Manifest | None,
+    settings: Config,
+    out: Path,
+    *,
+    seed: int,
+    device: str = "auto",
+    truth: Path | None = None,
+    checkpoint_steps: int = 200,
 ) -> dict[str, Any]:
     """Fit, or resume what lies in `out`; evaluate; write the report beside the checkpoint and return it."""
     _check(train, test)
@@ -56,7 +64,7 @@ def main(
         return (of_stage(batch, settings.stage) for batch in loader.at(epoch, step))
 
     facts = {"config": asdict(settings), "seed": seed, "manifest": train.name, "identity": identity(train)}
-    plan = loop.Plan(out, loader.num_steps, settings.epochs, identity=facts)
+    plan = loop.Plan(out, loader.num_steps, settings.epochs, checkpoint_steps, facts)
     began = time.monotonic()
     loop.fit(model, loss, batches, steppers, plan)
     report = facts | {
