@@ -5,16 +5,13 @@ from schemas.features import in_range
 from schemas.hhsft_examples import ITEM_FEATURES, REQUEST_FEATURES, SEQUENCE_LENGTH, WORDS_IN_TITLE
 
 SEQUENCES = [f for f in REQUEST_FEATURES if f.kind == "sequence"]
-LISTS = [f for f in REQUEST_FEATURES if f.kind in ("sequence", "tokens")]
-ITEM_LISTS = [f for f in ITEM_FEATURES if f.kind == "tokens"]
-NUMBERS = [(f, None) for f in REQUEST_FEATURES if f not in LISTS] + [(f, "items") for f in ITEM_FEATURES if f not in ITEM_LISTS]
 IN_RANGE = "contract: an embedding table has so many rows; another value would be read past its end"
 
 SUITE = Suite(
     row_rules=(
         RowRule("items_listed", "size(items) > 0", note="a request without samples teaches nothing"),
         RowRule("user_bucket_in_range", "user_bucket >= 0 and user_bucket < 100", note="contract: splits by user are ranges of it"),
-        RowRule("lists_in_range", in_range(LISTS), note=IN_RANGE),
+        RowRule("features_in_range", in_range(REQUEST_FEATURES), note=IN_RANGE),
         RowRule(
             "sequences_aligned",
             " and ".join(f"size({f.name}) = size(seq_age)" for f in SEQUENCES) + f" and size(seq_age) <= {SEQUENCE_LENGTH}",
@@ -25,7 +22,7 @@ SUITE = Suite(
         RowRule("query_words_counted", "query_length = size(query_tokens)", note="contract"),
         RowRule("domain_known", "domain_id > 0", note="experts and losses are chosen by it"),
         RowRule("pseudo_outside_search", "is_pseudo = (domain_id <> 1)", note="UniScale: pseudo-requests come from clicks outside search"),
-        RowRule("item_lists_in_range", in_range(ITEM_LISTS), note=IN_RANGE, over="items"),
+        RowRule("item_features_in_range", in_range(ITEM_FEATURES), note=IN_RANGE, over="items"),
         RowRule("title_is_cut", f"size(item_tokens) <= {WORDS_IN_TITLE}", note="contract: the first words of a title", over="items"),
         RowRule("item_known_by_id", "item_hash > 0", note="contract of entire_space: every sample has an item", over="items"),
         RowRule(
@@ -44,15 +41,6 @@ SUITE = Suite(
         RowRule("weight_is_inverse", "abs(weight * p_inclusion - 1) <= 1e-9", note="contract: weight = 1 / p_inclusion", over="items"),
     ),
     expectations=(
-        *(
-            Expectation(
-                "expect_column_values_to_be_between",
-                {"column": f.name, "min_value": 0, "max_value": f.size - 1},
-                note=IN_RANGE,
-                over=over,
-            )
-            for f, over in NUMBERS
-        ),
         Expectation(
             "expect_column_values_to_not_be_in_set",
             {"column": "item_category", "value_set": [0], "mostly": 0.5},

@@ -37,5 +37,7 @@ def fields(features: Iterable[Feature]) -> str:
 
 
 def in_range(features: Iterable[Feature]) -> str:
-    """SQL that holds where every value of these lists lies in its range."""
-    return " and ".join(f"forall({f.name}, v -> v >= 0 and v < {f.size})" for f in features)
+    """SQL that holds where every value of these features lies in its range; one condition, so that a gate tests it in one go."""
+    in_list = "forall({0}, v -> v >= 0 and v < {1})".format
+    number = "{0} >= 0 and {0} < {1}".format
+    return " and ".join((in_list if TYPES[f.kind] == "array<int>" else number)(f.name, f.size) for f in features)

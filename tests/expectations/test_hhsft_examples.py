@@ -1,6 +1,8 @@
-from expectations.hhsft_examples import NUMBERS, SUITE
-from schemas.hhsft_examples import CONTRACT, SEQUENCE_LENGTH
-from tests.expectations.tripping import assert_expectations_trip, assert_rules_trip
+from expectations.hhsft_examples import SUITE
+from schemas.features import TYPES
+from schemas.hhsft_examples import CONTRACT, ITEM_FEATURES, REQUEST_FEATURES, SEQUENCE_LENGTH
+from tests.expectations.tripping import assert_expectations_trip, assert_rules_trip, broken_rules
+from tests.frames import frame
 
 SHOWN = {
     "item_id": "a",
@@ -41,14 +43,14 @@ def test_each_rule_takes_out_its_bad_row(spark):
     bad = {
         "items_listed": row(items=[]),
         "user_bucket_in_range": row(user_bucket=100),
-        "lists_in_range": row(query_tokens=[2, 1 << 16]),
+        "features_in_range": row(query_tokens=[2, 1 << 16]),
         "sequences_aligned": row(seq_item=[5]),
         "latest_act_first": row(**of_acts([1, 3, 2])),
         "query_has_words": row(query_hash=0),
         "query_words_counted": row(query_length=1),
         "domain_known": row(domain_id=0),
         "pseudo_outside_search": row(is_pseudo=True),
-        "item_lists_in_range": element(item_tokens=[-1]),
+        "item_features_in_range": element(item_tokens=[-1]),
         "title_is_cut": element(item_tokens=[1] * 33),
         "item_known_by_id": element(item_hash=0),
         "labels_binary": element(y_click=2),
@@ -62,20 +64,21 @@ def test_each_rule_takes_out_its_bad_row(spark):
         CONTRACT,
         SUITE,
         GOOD,
-        bad | {"sequences_aligned": row(**of_acts([1] * (SEQUENCE_LENGTH + 1))), "lists_in_range": row(seq_age=[-1])},
+        bad | {"sequences_aligned": row(**of_acts([1] * (SEQUENCE_LENGTH + 1))), "features_in_range": row(seq_age=[-1])},
     )
 
 
+def test_every_feature_has_a_range_that_ends_at_its_size(spark):
+    """One row for each feature and each value just outside, and just inside, of its range."""
+    cases = [(f, make, value) for features, make in ((REQUEST_FEATURES, row), (ITEM_FEATURES, element)) for f in features
+             for value in (-1, 0, f.size - 1, f.size)]  # fmt: skip
+    rows = [make(**{f.name: [value] if TYPES[f.kind] == "array<int>" else value}) for f, make, value in cases]
+    found = broken_rules(frame(spark, CONTRACT, rows), [r for r in SUITE.row_rules if r.name.endswith("features_in_range")])
+    assert [bool(found[n]) for n in range(len(rows))] == [value in (-1, f.size) for f, _, value in cases] and len(rows) > 90
+
+
 def test_each_expectation_fails_on_its_bad_rows(spark):
-    beyond = {
-        f"expect_column_values_to_be_between{' over items' if over else ''} ({f.name})": [
-            element(**{f.name: f.size}) if over else row(**{f.name: f.size}),
-            element(**{f.name: -1}) if over else row(**{f.name: -1}),
-        ]
-        for f, over in NUMBERS
-    }
-    assert len(beyond) >= 15
-    bad = beyond | {
+    bad = {
         "expect_column_values_to_not_be_in_set over items (item_category)": [element(item_category=0), element(item_category=0), row()],
         "expect_column_values_to_not_be_in_set (user_activity)": [row(user_activity=1)],
         "expect_column_mean_to_be_between over items (y_click)": [row()],

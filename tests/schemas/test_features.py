@@ -22,7 +22,7 @@ def test_one_line_gives_column_field_and_check():
         ("hour", "int", "Hour. In [0, 25), 0: none.", False), ("words", "array<int>", "Words. In [0, 9), 0: none.", False),
     ]  # fmt: skip
     assert parse_type(f"struct<{fields(few)}>").parts[1].type.kind == "array"
-    assert in_range(few[1:]) == "forall(words, v -> v >= 0 and v < 9)"
+    assert in_range(few) == "hour >= 0 and hour < 25 and forall(words, v -> v >= 0 and v < 9)"
 
 
 @pytest.mark.parametrize("table", TABLES)
