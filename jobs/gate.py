@@ -64,14 +64,19 @@ def admit(spark: "SparkSession", lake: str, draft: dict[str, Any], accept: Mappi
     """
     contract, day, begun = load(draft["table"]), date.fromisoformat(draft["day"]), time.time()
     root, seen = table_root(lake, contract), audit_staged(spark, lake, draft)
-    _refuse_failed(contract, day, seen, accept or {})
-    accounts = balance(contract, day, draft["accounts"], seen.fates)
+    try:
+        _refuse_failed(contract, day, seen, accept or {})
+        accounts = balance(contract, day, draft["accounts"], seen.fates)
+        _refuse_other_rows(contract, day, draft.get("must_hash"), seen)
+    except GateError as refusal:  # kept beside the staged day: a person is shown why without another audit
+        write_draft(root, draft | {"refused": str(refusal), "results": [_brief(r) for r in seen.results]})
+        raise
     if draft.get("must_hash"):
-        _refuse_other_rows(contract, day, draft["must_hash"], seen)
         return open_table(lake, contract).receipt(day)
     labels = labels_flipped(spark, lake, contract, day, seen.files) if contract.labels else {}
     quarantine = publish_quarantine(spark, lake, contract, day, draft) if seen.quarantined else None
-    receipt = {k: v for k, v in draft.items() if k not in ("accounts", "fates", "seen", "must_hash", "pid", "host", "folder")}
+    left_out = ("accounts", "fates", "seen", "must_hash", "pid", "host", "folder", "refused")
+    receipt = {k: v for k, v in draft.items() if k not in left_out}
     receipt |= {
         "rows": seen.rows,
         "bytes": sum(f.size for f in seen.files),
@@ -214,9 +219,9 @@ def describe(result: Mapping[str, Any]) -> str:
     return f"{result['name']}: " + ", ".join(p for p in parts if p) + (f" ({note})" if note else "")
 
 
-def _refuse_other_rows(contract: Contract, day: date, wanted: str, seen: Audit) -> None:
+def _refuse_other_rows(contract: Contract, day: date, wanted: str | None, seen: Audit) -> None:
     """A forced rebuild from the same inputs by the same code must give the same rows."""
-    if wanted != seen.content_hash:
+    if wanted and wanted != seen.content_hash:
         raise GateError(
             f"{contract.name} {day}: rebuilt from the same inputs by the same code, but other rows came out: {seen.content_hash} "
             f"in place of {wanted}. Look for an open tie, a clock or a random draw in jobs/{contract.name}.py; what was published stays"

@@ -43,6 +43,7 @@ def refusal(spark: Any, lake: Path, make: Any, **more: Any) -> str:
     assert open_table(lake, COUNTED).days == []
     (draft,) = drafts(lake)
     assert draft["day"] == DAY.isoformat() and "build_s" in draft
+    assert draft["refused"] == str(error.value) and draft["results"]
     return str(error.value)
 
 

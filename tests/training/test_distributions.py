@@ -92,6 +92,13 @@ def test_profiles_of_parts_add_up_to_the_profile_of_all(tmp_path):
     assert merged({}, whole) == merged(whole, {}) == whole
 
 
+def test_a_bound_takes_the_first_rows_of_each_row_group(tmp_path):
+    paths = written(tmp_path, pa.table({"v": list(range(1000))}), pa.table({"v": list(range(30))}), row_group_size=250)
+    values = profile(pafs.LocalFileSystem(), paths, most=40)["v"]
+    first = [start + n for start in (0, 250, 500, 750) for n in range(10)]  # 40 rows over 4 groups; the small file is within the bound
+    assert (values.count, values.total) == (70, sum(first) + sum(range(30)))
+
+
 def test_what_is_not_finite_counts_as_null(tmp_path):
     (found,) = profile_of(tmp_path, [1.0, float("nan"), None, float("inf"), -float("inf")])
     assert (found["v"].count, found["v"].nulls, found["v"].total, dict(found["v"].bins)) == (1, 4, 1.0, {1.0: 1})
