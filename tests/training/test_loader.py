@@ -23,8 +23,9 @@ from torch.utils.data import DataLoader
 
 from schemas.contract import ContractError
 from training.groups import Groups
-from training.loader import Loader, Ragged, made_ahead, rank_and_world, to_device
+from training.loader import Loader, made_ahead, rank_and_world, to_device
 from training.manifest import File, Manifest, ManifestError
+from training.tensors import Ragged
 
 NUMBER = pa.int64()
 ITEM = pa.struct({
