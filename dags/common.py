@@ -137,8 +137,9 @@ def receipts_of(contract: Contract) -> str:
 
 
 def is_published(receipts: str, day: str) -> bool:
-    """The table has a receipt of that day."""
-    return bool(_copies(receipts, day))
+    """The newest receipt of that day is of a publish, and not of a withdrawal that left nothing in its place."""
+    copies = _copies(receipts, day)
+    return bool(copies) and not json.loads(copies[max(copies)].read_text()).get("is_withdrawn")
 
 
 def knows_labels(receipts: str, day: str, until: str) -> bool:
@@ -152,6 +153,10 @@ def published_facts(receipts: str, day: str) -> dict[str, Any]:
     if not copies:
         raise AirflowException(f"the job ended well, but {receipts} has no receipt of {day}; is the lake the one that the job wrote to?")
     receipt = json.loads(copies[max(copies)].read_text())
+    if receipt.get("is_withdrawn"):
+        raise AirflowFailException(
+            f"{receipt['table']} {day} was withdrawn ({receipt['withdrawal']['because']}) and stays so: build it by force"
+        )
     return {name: receipt[name] for name in ("table", "day", "version", "content_hash", "rows", "label_as_of")}
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +21,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
 from pyarrow.fs import FileInfo, FileSelector, FileSystem
 
-from jobs.storage import announce, filesystem, publish_id, write_receipt
+from jobs.storage import announce, filesystem, publish_id, withdraw_id, write_receipt
 from schemas.contract import Contract, ContractError
 from schemas.derive import arrow_schema
 
@@ -68,6 +68,18 @@ def staged_files(root: str, contract: Contract, folder: str, bookkeeping: Sequen
         path = os.path.relpath(info.path, root_path)
         found.append(StagedFile(path, info.size, footer.num_rows, json.dumps(_statistics(footer, wanted))))
     return found
+
+
+def files_again(table: DeltaTable, root: str, contract: Contract, day: date) -> list[StagedFile]:
+    """The files that held a day at a version of the table, to commit them again. Raises ContractError when one is gone or changed."""
+    added = pa.table(table.get_add_actions(flatten=True))
+    facts = zip(*(added.column(name).to_pylist() for name in ("path", "partition.day", "size_bytes")), strict=True)
+    held = [(unquote(path), size) for path, of_day, size in facts if str(of_day) == day.isoformat()]
+    _check_files(root, [StagedFile(path, size, 0, "") for path, size in held])
+    fs, base = filesystem(root)
+    wanted = {f.name: _shape(f.type) for f in arrow_schema(contract) if f.name != "day"}
+    footers = [pq.read_metadata(f"{base}/{path}", filesystem=fs) for path, _ in held]
+    return [StagedFile(p, n, f.num_rows, json.dumps(_statistics(f, wanted))) for (p, n), f in zip(held, footers, strict=True)]
 
 
 def parquet_files(fs: FileSystem, base: str) -> list[FileInfo]:
@@ -154,11 +166,15 @@ def check_evolution(table: DeltaTable | None, contract: Contract) -> pa.Schema:
     return wanted
 
 
-def publish(root: str, contract: Contract, day: date, files: Sequence[StagedFile], receipt: dict[str, Any], seen: int) -> dict[str, Any]:
+def publish(
+    root: str, contract: Contract, day: date, files: Sequence[StagedFile], receipt: dict[str, Any], seen: int, *, stands: bool = True
+) -> dict[str, Any]:
     """Replace the day by `files` in one commit that carries the receipt. Returns the receipt with its version.
 
-    Raises LostRaceError when the day was published more than `seen` times, ContractError when a file is gone or has changed.
+    Without `stands` the day is not published after it. Raises LostRaceError when the day was changed more than `seen` times,
+    ContractError when a file is gone or has changed.
     """
+    transactions = [Transaction(publish_id(day), seen + 1)] + ([] if stands else [Transaction(withdraw_id(day), seen + 1)])
     receipt = receipt | {"publish": seen + 1}
     _check_files(root, files)
     if not files:
@@ -170,7 +186,7 @@ def publish(root: str, contract: Contract, day: date, files: Sequence[StagedFile
         schema = check_evolution(table, contract)
         version = table.version() + 1  # without retries a commit follows the version that was read, or fails
         try:
-            _commit(table, contract, schema, day, files, receipt, Transaction(publish_id(day), seen + 1))
+            _commit(table, contract, schema, day, files, receipt, transactions)
         except CommitFailedError:
             _back_off()
             continue
@@ -189,7 +205,7 @@ def append(root: str, contract: Contract, day: date, files: Sequence[StagedFile]
         table = create_table(root, contract)
         version = table.version() + 1
         try:
-            _commit(table, contract, arrow_schema(contract), day, files, None, None)
+            _commit(table, contract, arrow_schema(contract), day, files, None, [])
         except CommitFailedError:
             _back_off()
             continue
@@ -206,7 +222,7 @@ def _commit(
     day: date,
     files: Sequence[StagedFile],
     receipt: dict[str, Any] | None,
-    transaction: Transaction | None,
+    transactions: list[Transaction],
 ) -> None:
     now = int(time.time() * 1000)
     partition = {"day": day.isoformat()}
@@ -220,7 +236,7 @@ def _commit(
         commit_properties=CommitProperties(
             max_commit_retries=0,
             custom_metadata={"userMetadata": json.dumps(receipt)} if receipt else {"userMetadata": json.dumps({"day": day.isoformat()})},
-            app_transactions=[transaction] if transaction else None,
+            app_transactions=transactions or None,
         ),
     )
 
@@ -233,7 +249,7 @@ def _check_files(root: str, files: Sequence[StagedFile]) -> None:
     infos = fs.get_file_info([f"{filesystem(root)[1]}/{f.path}" for f in files])
     changed = [f.path for f, info in zip(files, infos, strict=True) if not info.is_file or info.size != f.size]
     if changed:
-        raise ContractError(f"staged files are gone or changed since the audit: {', '.join(changed[:5])} under {root}; run the day again")
+        raise ContractError(f"files are gone or changed since the audit: {', '.join(changed[:5])} under {root}; run the day again")
 
 
 def _back_off() -> None:

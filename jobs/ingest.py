@@ -104,7 +104,7 @@ def _publish(
     of_day = rows.where(F.col("day") == F.lit(day)).withColumn("_lines", tally(F.col("_fate"), fates, F.col("_num_lines")))
     facts = facts_now(contract, f"jobs.sources.{options['source']}", options)
     went_in = sum(n for (d, _), n in lines.items() if d == day)
-    draft = {"seen": open_table(lake, contract).publishes(day), **facts, "inputs": {}, "label_as_of": None, "reasons": ["ingested"]}
+    draft = {"seen": open_table(lake, contract).changes(day), **facts, "inputs": {}, "label_as_of": None, "reasons": ["ingested"]}
     draft |= {"accounts": [{"account": "lines", "input": options["source"], "in": went_in}]}
     with suited_to(spark, went_in * LINE_BYTES):
         return publish_rows(spark, lake, contract, of_day, day, {"lines": account}, draft)

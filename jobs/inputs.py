@@ -4,13 +4,13 @@ A day before an input could exist is empty history. A day after the one built ma
 `label_as_of`. Any other absent day is a hole, and the run says which.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
 from jobs.commit import check_evolution
-from jobs.storage import NotPublishedError, Table, how_to_publish, open_table
+from jobs.storage import NotPublishedError, Table, how_to_publish, open_table, withdrawn_sentence
 from schemas.contract import Contract, Input, days_of, load
 
 
@@ -49,7 +49,7 @@ class Tables:
         """First day that the table can have: of a raw table its first published day, else the latest first day of its inputs."""
         contract = load(name)
         if contract.is_raw:
-            return self[name].days[0] if self[name].days else None
+            return self[name].days_ever[0] if self[name].days_ever else None  # a first day that was withdrawn is a hole, no history
         firsts = [self.first_day(i.table) for i in contract.inputs if i.window[0] <= 0 < i.window[1]]
         return None if None in firsts else max(firsts)
 
@@ -79,19 +79,30 @@ def _pin(tables: Tables, source: Input, day: date) -> tuple[Pinned, list[str]]:
     table, window = tables[source.table], days_of(source.window, day)
     check_evolution(table.delta, table.contract)  # an engine would fail in a task, or cast in silence
     published = [d for d in window if table.publishes(d)]
-    first, last = tables.first_day(source.table), max([day, *published])
-    is_history: Callable[[date], bool] = lambda d: first is not None and d < first and d != day  # noqa: E731
-    absent = [d for d in window if d not in published and d <= (last if published and published[-1] > day else day)]
-    holes = [d for d in absent if not is_history(d)]
+    history, holes = absent_days(tables, source, day, published)
+    found = Pinned(source, table, tuple(published), tuple(history), {d: table.receipt(d) for d in published})
+    return found, name_holes(table, holes)
+
+
+def absent_days(tables: Tables, source: Input, day: date, there: Sequence[date]) -> tuple[list[date], list[date]]:
+    """Of the days of an input's window that are not there: those that count as empty history, and the holes."""
+    window, first, last = days_of(source.window, day), tables.first_day(source.table), max([day, *there])
+    absent = [d for d in window if d not in there and d <= last]
     if first is None and window[-1] < day:  # nothing of the input can exist yet, and only days before are asked for
-        holes = []
-    history = tuple(d for d in absent if d not in holes)
-    found = Pinned(source, table, tuple(published), history, {d: table.receipt(d) for d in published})
-    return found, _name_holes(table.contract, holes)
+        return absent, []
+    history = [d for d in absent if first is not None and d < first and d != day]
+    return history, [d for d in absent if d not in history]
 
 
-def _name_holes(contract: Contract, holes: list[date]) -> list[str]:
+def days_left_out(tables: Tables, source: Input, day: date, there: Sequence[date]) -> list[date]:
+    """Days of a forward window that could be there and are not, so that labels would know less than they can."""
+    last, newest = tables.last_day(source.table), max([day, *there])
+    return [d for d in days_of(source.window, day) if last is not None and newest < d <= last]
+
+
+def name_holes(table: Table, holes: list[date]) -> list[str]:
     """The missing days as ranges, with the command that publishes them."""
+    contract = table.contract
     ranges: list[list[date]] = []
     for day in holes:
         if ranges and day - ranges[-1][-1] == timedelta(days=1):
@@ -104,7 +115,7 @@ def _name_holes(contract: Contract, holes: list[date]) -> list[str]:
         command = how_to_publish(contract, days[0]) if len(days) == 1 else f"sluice backfill {contract.name} --days {span}"
         command = f"sluice ingest SOURCE --days {days[0]}..{days[-1]}" if contract.is_raw else command
         named.append(f"{contract.name} {span} is not published ({command})")
-    return named
+    return named + [withdrawn_sentence(table.change(d, table.changes(d))) for d in holes if table.changes(d)]
 
 
 def label_as_of(contract: Contract, pinned: dict[str, Pinned], day: date) -> date | None:

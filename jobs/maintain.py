@@ -155,7 +155,7 @@ def _draft_of_quarantine(run: Path) -> Path:
 
 def _was_published_since(run: Path, facts: dict[str, Any]) -> bool:
     lake = str(run.parents[3])
-    return open_table(lake, load(facts["table"])).publishes(date.fromisoformat(facts["day"])) > facts["seen"]
+    return open_table(lake, load(facts["table"])).changes(date.fromisoformat(facts["day"])) > facts["seen"]
 
 
 def _is_alive(pid: int, started_at: str) -> bool:

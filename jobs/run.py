@@ -12,11 +12,10 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, version
-from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from jobs.commit import LostRaceError, check_evolution
@@ -24,9 +23,10 @@ from jobs.conform import conform
 from jobs.freshness import code_fingerprint, contract_fingerprint, stale_reasons
 from jobs.gate import admit, draft_path, suite_fingerprint, suite_of, write_draft
 from jobs.inputs import Pinned, Tables, label_as_of, left_sides, pin
+from jobs.measure import measured, task_seconds
 from jobs.messages import UsageError, full_disk_explained, guarded
 from jobs.session import session, suited_to
-from jobs.storage import check_lake, filesystem, lake_address, spark_address, table_root
+from jobs.storage import check_lake, filesystem, lake_address, spark_address, table_root, withdrawn_sentence
 from schemas.contract import Account, Contract, ContractError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ log = logging.getLogger("sluice")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a table-day: published, verified (forced, the same rows), or up to date; why, and its receipt."""
+    """What became of a table-day: published, verified (forced, the same rows), up to date, or left withdrawn; why, and its receipt."""
 
     table: str
     day: date
@@ -73,9 +73,9 @@ def why_build(tables: Tables, contract: Contract, day: date, facts: Mapping[str,
     pinned = pin(tables, contract, day)
     label = label_as_of(contract, pinned, day)
     table = tables[contract.name]
-    if not table.publishes(day):
+    if not table.changes(day):
         return pinned, label, ["missing"]
-    return pinned, label, stale_reasons(table.receipt(day), contract, pinned, day, label, facts)
+    return pinned, label, stale_reasons(table.built(day), contract, pinned, day, label, facts)  # of a withdrawn day too: it stays so
 
 
 def build_day(
@@ -114,11 +114,12 @@ def _build_once(
     pinned, label, reasons = why_build(tables, contract, day, facts)
     table = tables[contract.name]
     check_evolution(table.delta, contract)
+    seen = table.changes(day)
+    held = table.change(day, seen) if seen else {}
     if not reasons and not force:
-        return Outcome(contract.name, day, "up_to_date", (), table.receipt(day))
-    seen = table.publishes(day)
-    is_same = bool(seen) and not reasons and table.receipt(day)["label_as_of"] == (label and label.isoformat())
-    draft = {"seen": seen, "must_hash": table.receipt(day)["content_hash"] if is_same else None, **facts}
+        return Outcome(contract.name, day, "withdrawn" if "withdrawal" in held else "up_to_date", (), held)
+    is_same = not reasons and "withdrawal" not in held and held["label_as_of"] == (label and label.isoformat())
+    draft = {"seen": seen, "must_hash": held["content_hash"] if is_same else None, **facts}
     draft |= {"inputs": {name: found.as_json() for name, found in pinned.items()}, "accounts": left_sides(contract, pinned, day)}
     draft |= {"label_as_of": label and label.isoformat(), "reasons": reasons or ["forced"]}
     frames = {name: found.table.read(spark, found.days) for name, found in pinned.items()}
@@ -154,10 +155,11 @@ def publish_rows(
 
 def _stage_and_admit(spark: "SparkSession", lake: str, root: str, staged: "DataFrame", draft: dict[str, Any]) -> dict[str, Any]:
     """One write of the day's files, then their gate. A run that lost its race takes its files away. Returns the receipt."""
-    started, stage = time.time(), _next_stage(spark)
+    started = time.time()
     write_draft(root, draft)
-    staged.write.mode("append").partitionBy("split").parquet(spark_address(f"{root}/{draft['folder']}"))
-    draft = draft | {"build_s": round(time.time() - started, 3), "core_s": round(_task_seconds(spark, stage), 3)}
+    with measured(spark, draft["run_id"]):
+        staged.write.mode("append").partitionBy("split").parquet(spark_address(f"{root}/{draft['folder']}"))
+    draft = draft | {"build_s": round(time.time() - started, 3), "core_s": round(task_seconds(spark, draft["run_id"]), 3)}
     write_draft(root, draft)
     try:
         return admit(spark, lake, draft)
@@ -198,24 +200,6 @@ def engine_versions() -> dict[str, str]:
     return found
 
 
-def _stages(spark: "SparkSession") -> Iterator[Any]:
-    """Stages that the application remembers, the newest first. (Its executors' own sums do not do: the driver's is wall time.)"""
-    context = spark.sparkContext
-    context._jsc.sc().listenerBus().waitUntilEmpty()
-    nothing = context._gateway.new_array(context._jvm.double, 0), context._jvm.java.util.ArrayList()
-    found = context._jsc.sc().statusStore().stageList(None, False, False, *nothing)
-    return (found.apply(n) for n in range(found.size()))
-
-
-def _next_stage(spark: "SparkSession") -> int:
-    return next((stage.stageId() + 1 for stage in _stages(spark)), 0)
-
-
-def _task_seconds(spark: "SparkSession", first: int) -> float:
-    """Seconds that tasks ran, over all executors, in the stages from `first` on."""
-    return sum(stage.executorRunTime() for stage in takewhile(lambda stage: stage.stageId() >= first, _stages(spark))) / 1000
-
-
 def day_argument(text: str) -> date:
     """A day on the command line. Raises argparse's own error, which shows the form."""
     try:
@@ -252,6 +236,8 @@ def sentence(outcome: Outcome) -> str:
     receipt = outcome.receipt
     if outcome.status == "up_to_date":
         return f"{outcome.table} {outcome.day}: up to date ({receipt['rows']} rows, version {receipt['version']})"
+    if outcome.status == "withdrawn":
+        return withdrawn_sentence(receipt)
     if outcome.status == "verified":
         return f"{outcome.table} {outcome.day}: built again, the same {receipt['rows']} rows came out; version {receipt['version']} stays"
     why = "; ".join(outcome.reasons)

@@ -62,6 +62,11 @@ def publish_id(day: date) -> str:
     return f"publish:day={day.isoformat()}"
 
 
+def withdraw_id(day: date) -> str:
+    """Delta application id that holds at which change of a day it was withdrawn with nothing in its place."""
+    return f"withdraw:day={day.isoformat()}"
+
+
 @dataclass(frozen=True)
 class Table:
     """A Delta table at one version; `delta` is None while nothing was ever published."""
@@ -69,18 +74,29 @@ class Table:
     contract: Contract
     root: str
     delta: DeltaTable | None = field(compare=False)
+    _receipts: dict[tuple[date, int], dict[str, Any]] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @property
     def version(self) -> int | None:
         return None if self.delta is None else self.delta.version()
 
-    def publishes(self, day: date) -> int:
-        """How often the day was published; 0 is never."""
+    def changes(self, day: date) -> int:
+        """How often the day was published or withdrawn; 0 is never. A run that finds another number was overtaken."""
         return (self.delta.transaction_version(publish_id(day)) or 0) if self.delta is not None else 0
+
+    def publishes(self, day: date) -> int:
+        """The change that the day stands at; 0 when it was never published, or withdrawn with nothing in its place."""
+        count = self.changes(day)
+        return 0 if count and self.delta.transaction_version(withdraw_id(day)) == count else count
 
     @cached_property
     def days(self) -> list[date]:
         """Published days, in order, those with no rows included."""
+        return [d for d in self.days_ever if self.publishes(d)]
+
+    @cached_property
+    def days_ever(self) -> list[date]:
+        """Days that were ever published, in order, those withdrawn since included."""
         if self.delta is None:
             return []
         with_rows = {p["day"] for p in self.delta.partitions()}
@@ -88,19 +104,34 @@ class Table:
         copies = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
         named = with_rows | {info.base_name[:10] for info in copies}
         days = [date.fromisoformat(n) for n in named if re.fullmatch(r"\d{4}-\d{2}-\d{2}", n)]
-        return sorted(d for d in days if self.publishes(d))
+        return sorted(d for d in days if self.changes(d))
 
     def receipt(self, day: date) -> dict[str, Any]:
         """The receipt of the day as it stands at this version. Raises NotPublishedError when it was never published."""
         count = self.publishes(day)
+        if not count and self.changes(day):
+            raise NotPublishedError(withdrawn_sentence(self.change(day, self.changes(day))))
         if not count:
             raise NotPublishedError(f"{self.contract.name} {day} is not published in {self.root}; {how_to_publish(self.contract, day)}")
-        fs, path = filesystem(receipt_path(self.root, day, count))
-        try:
-            with fs.open_input_stream(path) as stream:
-                return json.loads(stream.read())
-        except FileNotFoundError:
-            return self._receipt_from_log(day, count)
+        return self.change(day, count)
+
+    def change(self, day: date, count: int) -> dict[str, Any]:
+        """The receipt of one change of a day, counted from 1: of a publish, or of a withdrawal."""
+        if (day, count) not in self._receipts:
+            fs, path = filesystem(receipt_path(self.root, day, count))
+            try:
+                with fs.open_input_stream(path) as stream:
+                    self._receipts[day, count] = json.loads(stream.read())
+            except FileNotFoundError:
+                self._receipts[day, count] = self._receipt_from_log(day, count)
+        return dict(self._receipts[day, count])
+
+    def built(self, day: date) -> dict[str, Any]:
+        """The receipt of the newest build of the day, whether it stands or was withdrawn."""
+        count = self.changes(day)
+        while "withdrawal" in self.change(day, count):
+            count -= 1
+        return self.change(day, count)
 
     def _receipt_from_log(self, day: date, count: int) -> dict[str, Any]:
         """Rebuild the durable copy, which a run that was killed after its commit did not write."""
@@ -158,6 +189,16 @@ def read_files(spark: "SparkSession", contract: Contract, files: Sequence[str], 
     rows = spark.read.schema(inside).option("recursiveFileLookup", "true").parquet(*map(spark_address, files))
     day = F.to_date(F.regexp_extract("_metadata.file_path", r"day=(\d{4}-\d{2}-\d{2})/", 1)).alias("day")
     return rows.select(day, *(F.col(f"`{f.name}`") for f in inside.fields))
+
+
+def withdrawn_sentence(receipt: dict[str, Any]) -> str:
+    """Of the receipt of a withdrawal: what was withdrawn, by whom and why, what stands instead, and how it is built after all."""
+    facts = receipt["withdrawal"]
+    stands = f"publish {facts['restores']} stands again" if facts["restores"] else "nothing stands in its place"
+    return (
+        f"{receipt['table']} {receipt['day']} was withdrawn by {facts['by']} on {facts['at'][:10]} ({facts['because']}); {stands}. "
+        f"To build it after all: sluice run {receipt['table']} --day {receipt['day']} --force"
+    )
 
 
 def how_to_publish(contract: Contract, day: date) -> str:

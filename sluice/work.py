@@ -120,7 +120,7 @@ def staged_draft(lake: str, contract: Contract, day: date) -> dict[str, Any] | N
     for info in (i for i in infos if i.base_name == "_staged.json"):
         with fs.open_input_stream(info.path) as stream:
             drafts.append(json.loads(stream.read()))
-    count = open_table(lake, contract).publishes(day)
+    count = open_table(lake, contract).changes(day)
     finished = [d for d in drafts if "build_s" in d and d["seen"] == count]  # another was overtaken: its inputs may be older
     return max(finished, key=lambda d: d["started_at"], default=None)
 

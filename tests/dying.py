@@ -46,7 +46,7 @@ build.__module__ = "jobs.attributions"  # whose code decides the rows, in whatev
 def publish_input(spark: "SparkSession", lake: str, table: str, rows: list[dict[str, Any]], day: date = DAY) -> Outcome:
     """Publish one day of a raw table as ingest does."""
     contract = load(table)
-    draft = facts_now(contract, "jobs.attributions", {}) | {"seen": open_table(lake, contract).publishes(day), "inputs": {}}
+    draft = facts_now(contract, "jobs.attributions", {}) | {"seen": open_table(lake, contract).changes(day), "inputs": {}}
     draft |= {"label_as_of": None, "reasons": ["ingested"], "accounts": []}
     return publish_rows(spark, lake, contract, frame(spark, contract, rows), day, {}, draft)
 

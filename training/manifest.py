@@ -92,7 +92,7 @@ def create(
     root = f"{address}/{contract.name}/v{contract.version}"
     delta = _open(root)
     counts = {d: delta.transaction_version(f"publish:day={d}") or 0 for d in wanted} if delta else {}
-    receipts = {d: receipt for d, receipt in _receipts(root, counts).items() if receipt}
+    receipts = {d: receipt for d, receipt in _receipts(root, counts).items() if receipt and not receipt.get("is_withdrawn")}
     files = _files_of(delta, receipts) if delta else ()
     faults = _unpublished(contract, [d for d in wanted if d not in receipts])
     faults += _open_labels(contract, receipts) if mature else []

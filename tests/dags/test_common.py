@@ -55,6 +55,21 @@ def test_a_refused_day_is_not_tried_again_and_other_failures_are(dags, context, 
         assert not isinstance(failure.value, AirflowFailException)
 
 
+def test_a_day_that_was_withdrawn_is_no_success_and_is_waited_for(dags, context, spark_submit, lake):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    withdrawn = {"is_withdrawn": True, "withdrawal": {"because": "half of the logs"}}
+    spark_submit.write_text(f"#!/bin/sh\n{receipt(lake, 1)}{receipt(lake, 2, **withdrawn)}")
+    with pytest.raises(AirflowFailException, match=rf"entire_space {DAY} was withdrawn \(half of the logs\)"):
+        run_task(dags, context)
+    from dags.common import is_published
+
+    receipts = str(lake / "entire_space/v1/_receipts")
+    assert not is_published(receipts, DAY)
+    (lake / f"entire_space/v1/_receipts/{DAY}.3.json").write_text(json.dumps(FACTS))
+    assert is_published(receipts, DAY)
+
+
 def test_success_without_a_receipt_is_a_failure(dags, context, spark_submit):
     from airflow.exceptions import AirflowException
 

@@ -82,7 +82,7 @@ def put_events(lake: Path, *queries: str | None, content_hash: str = "one", day:
         }
         for n, query in enumerate(queries)
     ]
-    seen = open_table(lake, ATTRIBUTIONS).publishes(day)
+    seen = open_table(lake, ATTRIBUTIONS).changes(day)
     run = f"events-{seen}"
     stage(lake, ATTRIBUTIONS, day, rows, run)
     files = staged(lake, ATTRIBUTIONS, day, run)

@@ -45,5 +45,5 @@ def publish_day(
     content = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
     receipt = {"table": contract.name, "day": day.isoformat(), "run_id": f"{run}-{day}", "rows": sum(f.rows for f in files)}
     receipt |= {"bytes": sum(f.size for f in files), "content_hash": f"{receipt['rows']}-{content}", "code": "c0de", "label_as_of": None}
-    seen = open_table(str(lake), contract).publishes(day)
+    seen = open_table(str(lake), contract).changes(day)
     return publish(table_root(str(lake), contract), contract, day, files, receipt | facts, seen)

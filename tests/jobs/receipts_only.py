@@ -57,7 +57,7 @@ def use_small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 def put(lake: Path, contract: Contract, which: Iterable[date], /, **facts: Any) -> None:
     """Publish these days without a row; `facts` go into their receipts."""
     for day in which:
-        seen = open_table(lake, contract).publishes(day)
+        seen = open_table(lake, contract).changes(day)
         receipt = {"table": contract.name, "day": day.isoformat(), "run_id": f"run-{day}-{seen}", "rows": 2, "content_hash": "one"}
         publish(table_root(lake, contract), contract, day, [], receipt | facts, seen)
 

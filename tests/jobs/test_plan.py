@@ -42,7 +42,9 @@ def test_both_ends_are_in_the_plan_in_order_with_the_reason(lake):
     assert steps(lake, "attributions", 0, 2) == [("attributions", 0, ""), ("attributions", 1, ""), ("attributions", 2, "missing")]
     put(lake, EVENTS, [after(1)], content_hash="two")
     assert [why for _, _, why in steps(lake, "attributions", 0, 1)] == ["", "input changed: events 2026-01-11"]
-    assert plan(str(lake), "attributions", DAY, DAY)[0].as_json() == {"table": "attributions", "day": "2026-01-10", "reasons": []}
+    facts = plan(str(lake), "attributions", DAY, DAY)[0].as_json()
+    assert (facts["table"], facts["day"], facts["reasons"], facts["wave"]) == ("attributions", "2026-01-10", [], 0)
+    assert facts["inputs"] == {"requests": {"2026-01-10": "one"}, "events": {"2026-01-10": "one"}}
 
 
 def test_upstream_reaches_as_far_as_windows_and_raw_days_and_comes_first(lake):

@@ -1,7 +1,6 @@
 """The life of a table-day from every entrance: built, found up to date, forced, raced, and told in a line or as JSON."""
 
 import json
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -160,15 +159,3 @@ def test_an_outcome_is_one_document_and_knows_its_engines():
     assert outcome.as_json() == {"table": "events", "day": "2026-01-05", "status": "verified", "reasons": ["forced"], "receipt": receipt}
     versions = engine_versions()
     assert versions["deltalake"].startswith("1.") and versions["pyspark"].startswith("4.") and versions["python"].startswith("3.")
-
-
-def test_core_seconds_are_those_of_tasks_and_not_of_the_clock(spark):
-    before = spine._next_stage(spark)
-    assert spine._task_seconds(spark, before) == 0
-    time.sleep(0.3)
-    assert spark.range(0, 3_000_000, 1, 2).where("sqrt(id) > 5").count() == 2_999_974
-    seconds = spine._task_seconds(spark, before)
-    assert seconds > 0
-    time.sleep(0.3)
-    assert spine._task_seconds(spark, before) == seconds
-    assert spine._task_seconds(spark, spine._next_stage(spark)) == 0
