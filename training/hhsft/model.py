@@ -15,9 +15,6 @@ from training.hhsft.config import DOMAINS, Config
 from training.hhsft.layers import PerToken, PerTokenFFN, SwiGLU, attend
 from training.hhsft.tokens import Tokens, mlp
 
-PRIOR_LOGIT = -3.0
-"""Where heads begin: one in twenty is clicked, and one in twenty of those bought. Else the first steps teach every embedding the mean."""
-
 
 class HFA(nn.Module):
     """Attention in which each token has its own projections and its own feed-forward."""
@@ -124,8 +121,6 @@ class Model(nn.Module):
         self.dapga = DAPGA(config.d, len(self.context) * config.d_H) if is_routed and config.has_dapga else None
         heads = DOMAINS if self.dref or self.dapga else ("all",)
         self.heads = nn.ModuleDict({name: mlp(config.d, config.d // 2, 2) for name in heads})
-        for head in self.heads.values():
-            nn.init.constant_(head[-1].bias, PRIOR_LOGIT)
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
         """logits_N2: of a click, and of a pay given a click."""
