@@ -10,12 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from sluice import figures, manifests, models
+from sluice import backfill, figures, manifests, models
 from sluice.options import (
     LAKE,
     Conf,
     Day,
-    Days,
     Json,
     Lake,
     Master,
@@ -29,6 +28,7 @@ from sluice.options import (
     opener,
     pairs,
 )
+from sluice.report import command as report
 
 app = typer.Typer(
     name="sluice",
@@ -39,8 +39,10 @@ app = typer.Typer(
     "3 refused by a gate or by the books.",
 )
 app.add_typer(manifests.app, name="manifest")
+app.add_typer(backfill.app)
 app.add_typer(figures.app)
 app.add_typer(models.app)
+app.add_typer(report.app)
 
 FIRST_STEPS = """Sluice turns e-commerce logs into training tables that can be trusted.
 
@@ -181,30 +183,6 @@ def run(
 
     found, of_day = a_contract(table), a_day(day)
     do(lambda: work.run(opener(master, conf), lake, found, of_day, force, as_json))
-
-
-@app.command()
-def backfill(
-    table: Table,
-    days: Days,
-    with_upstream: Annotated[bool, typer.Option("--with-upstream", help="Build the tables that it is made of along with it.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
-    lake: Lake = LAKE,
-    as_json: Json = False,
-    master: Master = None,
-    conf: Conf = None,
-) -> None:
-    """Print what would run and why, then run it.
-
-    What is up to date is left alone, so a stopped backfill resumes.
-
-    \b
-    Example: sluice backfill entire_space --days 2026-01-01..2026-01-10 --with-upstream
-    """
-    from sluice import work
-
-    found, span = a_contract(table), a_span(days)
-    do(lambda: work.backfill(opener(master, conf), lake, found, span, with_upstream, dry_run, as_json))
 
 
 @app.command()

@@ -36,7 +36,7 @@ def staged(lake: object, contract: Contract, day: date, run: str) -> list[Staged
 
 
 def publish_day(
-    lake: object, contract: Contract, day: date, *parts: Sequence[Mapping[str, Any]], run: str = "one", **facts: Any
+    lake: object, contract: Contract, day: date, /, *parts: Sequence[Mapping[str, Any]], run: str = "one", **facts: Any
 ) -> dict[str, Any]:
     """Publish a day that consists of these files; no file is an empty day. `facts` are what its receipt says otherwise."""
     for number, rows in enumerate(parts):

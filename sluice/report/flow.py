@@ -1,0 +1,179 @@
+"""Two pictures of the whole lake: where every row went, from raw logs to training, and which table is made of which."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from sluice.report.pictures import figure, tag
+
+PITCH, BOX, THICK, SLOT, GAP, TOP = 330, 178, 56, 16, 20, 26
+"""Pixels: from one column of tables to the next, width of a table, all rows of an account, a fate's line, between two, title of a box."""
+
+
+def _depths(tables: Sequence[Mapping[str, Any]], conserved: bool) -> dict[str, int]:
+    """How many of these tables lie on the way to a table, itself included; by inputs that are conserved alone, or by all."""
+    found: dict[str, int] = {}
+    for table in tables:  # inputs come before what reads them
+        inputs = [i["table"] for i in table["contract"]["inputs"] if i["accounts"] or not conserved]
+        found[table["table"]] = 1 + max((found[name] for name in inputs if name in found), default=0)
+    return found
+
+
+def books_day(tables: Sequence[Mapping[str, Any]]) -> str | None:
+    """The newest day that most tables with accounts have published."""
+    counts: dict[str, int] = {}
+    for table in tables:
+        for fact in table["days"]:
+            if fact["receipt"] and fact["receipt"]["accounts"]:
+                counts[fact["day"]] = counts.get(fact["day"], 0) + 1
+    return max(counts, key=lambda day: (counts[day], day), default=None)
+
+
+def books(tables: Sequence[Mapping[str, Any]], day: str, link: Callable[[str], str]) -> Markup:
+    """Accounts as ribbons from the input's rows (or list elements) to their fates; each account is drawn at one thickness."""
+    held = {t["table"]: f["receipt"]["accounts"] for t in tables for f in t["days"] if f["day"] == day and f["receipt"]}
+    held = {name: accounts for name, accounts in held.items() if accounts}
+    depth = _depths(tables, conserved=True)
+    sources = sorted({a["input"] for accounts in held.values() for a in accounts if a["input"] not in depth})
+    depth |= {source: 0 for source in sources}
+    known = [*sources, *(t["table"] for t in tables if t["table"] in held or _feeds(t["table"], held))]
+    boxes, y_of_column = {}, {}
+    for name in sorted(known, key=lambda n: depth[n]):
+        y = y_of_column.get(depth[name], 8)
+        boxes[name] = _box(name, held, depth[name] * PITCH + 4, y)
+        y_of_column[depth[name]] = y + boxes[name]["height"] + 2 * GAP
+    width, height = max(b["x"] for b in boxes.values()) + BOX + 12, max(b["y"] + b["height"] for b in boxes.values()) + 8
+    drawn = [r for name in held for r in _ribbons(name, held[name], boxes)]
+    drawn += [
+        part
+        for name, box in boxes.items()
+        for part in _drawn_box(name, box, held.get(name, []), link(name) if name not in sources else None)
+    ]
+    label = f"Where every row of {day} went: " + "; ".join(_sentence(name, a) for name in held for a in held[name])
+    return figure(width, height, label, *drawn, class_="wide")
+
+
+def _feeds(name: str, held: Mapping[str, Any]) -> bool:
+    return any(a["input"] == name for accounts in held.values() for a in accounts)
+
+
+def _sentence(name: str, account: Mapping[str, Any]) -> str:
+    ends = ", ".join(f"{n:,} {fate}" for fate, n in account["fates"].items() if n)
+    return f"{account['in']:,} {account['account']} of {account['input']} became in {name} {ends or 'nothing'}"
+
+
+def _box(name: str, held: Mapping[str, Any], x: float, y: float) -> dict[str, Any]:
+    """Places of what comes in (a slot for each fate that has rows) and of what goes out (one end for each account)."""
+    ins, outs, at = {}, {}, y + TOP
+    for account in held.get(name, []):
+        at += 14
+        for fate, n in account["fates"].items():
+            if n:
+                thick = n / max(account["in"], 1) * THICK
+                ins[account["account"], fate] = (at, thick, n)
+                at += max(SLOT, thick + 2)
+        at += GAP / 2
+    out = y + TOP
+    for reader, accounts in held.items():
+        for account in accounts:
+            if account["input"] == name:
+                outs[reader, account["account"]] = (out + 14, account["in"])
+                out += THICK + 14 + GAP / 2
+    return {"x": x, "y": y, "ins": ins, "outs": outs, "height": max(at, out, y + TOP + 10) - y}
+
+
+def _ribbons(name: str, accounts: Sequence[Mapping[str, Any]], boxes: Mapping[str, Any]) -> list[Markup]:
+    drawn, to = [], boxes[name]
+    for account in accounts:
+        source = boxes[account["input"]]
+        y0, _ = source["outs"][name, account["account"]]
+        x0, x1 = source["x"] + BOX, to["x"]
+        middle = (x0 + x1) / 2
+        for fate, n in account["fates"].items():
+            if not n:
+                continue
+            y1, thick, _ = to["ins"][account["account"], fate]
+            slot = max(SLOT, thick + 2)
+            y1, drawn_thick = y1 + (slot - thick) / 2, max(thick, 0.8)
+            path = f"M{x0} {y0:.1f}C{middle} {y0:.1f} {middle} {y1:.1f} {x1} {y1:.1f}V{y1 + drawn_thick:.1f}"
+            path += f"C{middle} {y1 + drawn_thick:.1f} {middle} {y0 + drawn_thick:.1f} {x0} {y0 + drawn_thick:.1f}Z"
+            text = f"{account['account']} of {account['input']}: {n:,} of {account['in']:,} {fate} ({n / max(account['in'], 1):.1%})"
+            kind = "ribbon taken" if fate == "quarantined" else "ribbon"
+            drawn.append(tag("path", tag("title", text), d=path, class_=kind))
+            y0 += thick
+    return drawn
+
+
+def _drawn_box(name: str, box: Mapping[str, Any], accounts: Sequence[Mapping[str, Any]], href: str | None) -> list[Markup]:
+    x, y = box["x"], box["y"]
+    title = tag("text", name, x=x + 8, y=y + 17, class_="name")
+    drawn = [
+        tag("rect", x=x, y=y, width=BOX, height=f"{box['height']:.1f}", rx=4, class_="box"),
+        tag("a", title, href=href) if href else title,
+    ]
+    starts: dict[str, float] = {}
+    for (account, fate), (at, thick, n) in box["ins"].items():
+        if account not in starts:
+            starts[account] = at
+            total = next(a["in"] for a in accounts if a["account"] == account)
+            drawn.append(tag("text", f"{account} {total:,}", x=x + 8, y=f"{at - 2:.1f}", class_="tick"))
+        slot = max(SLOT, thick + 2)
+        kind = "end-of taken" if fate == "quarantined" else "end-of"
+        drawn.append(tag("rect", x=x, y=f"{at + (slot - thick) / 2:.1f}", width=4, height=f"{max(thick, 0.8):.1f}", class_=kind))
+        words = tag("text", fate, " ", tag("tspan", f"{n:,}", class_="strong"), x=x + 10, y=f"{at + slot / 2 + 4:.1f}", class_="fate")
+        drawn.append(tag("g", words, data_account=account, data_fate=fate, data_rows=n))
+    for at, _ in box["outs"].values():
+        drawn.append(tag("rect", x=x + BOX - 4, y=f"{at:.1f}", width=4, height=THICK, class_="end-of"))
+    return drawn
+
+
+def lineage(
+    tables: Sequence[Mapping[str, Any]], manifests: Sequence[Mapping[str, Any]], link: Callable[[str], str], focus: str = ""
+) -> Markup:
+    """Tables from left to right with an arrow for each input and its window; what training has pinned is the last column."""
+    if focus:
+        near = {focus} | {i["table"] for t in tables if t["table"] == focus for i in t["contract"]["inputs"]}
+        near |= {t["table"] for t in tables if focus in {i["table"] for i in t["contract"]["inputs"]}}
+        tables, manifests = [t for t in tables if t["table"] in near], [m for m in manifests if m["table"] == focus]
+    depth = _depths(tables, conserved=False)
+    last = max(depth.values()) + 1
+    pins = sorted({m["table"] for m in manifests if m["table"] in depth})
+    names = {t["table"]: depth[t["table"]] for t in tables} | {f"manifests of {p}": last for p in pins}
+    rows: dict[int, int] = {}
+    at: dict[str, tuple[float, float]] = {}
+    wide, high, step = 176, 30, 250
+    for name, column in names.items():
+        at[name] = (4 + (column - 1) * step, 8 + rows.get(column, 0) * (high + 22))
+        rows[column] = rows.get(column, 0) + 1
+    drawn = []
+    for table in tables:
+        for given in (i for i in table["contract"]["inputs"] if i["table"] in at):
+            kind = "edge conserved" if given["accounts"] else "edge"
+            drawn.append(
+                _edge(
+                    at[given["table"]],
+                    at[table["table"]],
+                    wide,
+                    high,
+                    f"{table['table']} reads days [{given['window'][0]}, {given['window'][1]}) of {given['table']}",
+                    kind,
+                )
+            )
+    drawn += [_edge(at[p], at[f"manifests of {p}"], wide, high, f"training has pinned days of {p}", "edge") for p in pins]
+    for name, (x, y) in at.items():
+        box = tag("rect", x=x, y=y, width=wide, height=high, rx=4, class_="box focus" if name == focus else "box")
+        words = tag("text", name, x=x + 10, y=y + 20, class_="name")
+        drawn.append(tag("a", box, words, href=link(name)) if name in depth else tag("g", box, words))
+    label = "; ".join(f"{t['table']} is made of {', '.join(i['table'] for i in t['contract']['inputs']) or 'a source'}" for t in tables)
+    return figure(
+        4 + max(names.values()) * step - step + wide + 8, 8 + max(rows.values()) * (high + 22), f"Lineage: {label}", *drawn, class_="wide"
+    )
+
+
+def _edge(a: tuple[float, float], b: tuple[float, float], wide: float, high: float, told: str, kind: str) -> Markup:
+    x0, y0, x1, y1 = a[0] + wide, a[1] + high / 2, b[0], b[1] + high / 2
+    middle = (x0 + x1) / 2
+    path = f"M{x0} {y0}C{middle} {y0} {middle} {y1} {x1 - 7} {y1}"
+    head = f"M{x1 - 7} {y1 - 4}L{x1} {y1}L{x1 - 7} {y1 + 4}Z"
+    return tag("g", tag("title", told), tag("path", d=path, class_=kind), tag("path", d=head, class_="head"))
