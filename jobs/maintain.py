@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from jobs.storage import OWNER, lake_address, open_table, table_root
+from jobs.storage import OWNER, PLANS, lake_address, open_table, table_root
 from schemas.contract import Contract, ContractError, load, load_all, quarantine_of
 
 MANIFESTS = "_manifests"
@@ -44,6 +44,8 @@ def maintain(lake: str, retention: timedelta, *, dry_run: bool = False) -> Itera
         if not _is_used(scratch):
             yield _remove(scratch, "scratch of a run that ended", dry_run)
     yield from _cut_off(Path(address, MANIFESTS), "half a manifest", dry_run)
+    old = (plan for plan in sorted(Path(address, PLANS).glob("*")) if _age(plan) > max(retention.total_seconds(), WRITING_S))
+    yield from (_remove(plan, "plan of a backfill", dry_run) for plan in old)
 
 
 def _pinned_files(folder: Path) -> dict[str, set[str]]:

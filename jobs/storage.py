@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 RECEIPTS = "_receipts"
+PLANS = "_plans"
 OWNER = "_owner.json"
 """In a scratch folder: which process, on which host, since when."""
 MISREAD = r"[#?*\[\]{}\\]|%[0-9A-Fa-f]{2}"  # in a path: a fragment, a query, a pattern, an escape

@@ -1,26 +1,21 @@
-"""Commands that change a lake: ingest, run, backfill, gate, maintain."""
+"""Commands that change a lake: ingest, run, gate, maintain."""
 
 import json
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from typing import Any
-
-from rich.console import Console
-from rich.table import Table
 
 from jobs.gate import admit, audit_staged, describe, failed
 from jobs.ingest import ingest as ingest_source
 from jobs.ingest import source
 from jobs.maintain import maintain as clean
-from jobs.plan import Step, job_build, plan, run_plan
+from jobs.plan import job_build
 from jobs.run import Outcome, UsageError, build_day, remove_leftovers, sentence
 from jobs.storage import NotPublishedError, check_lake, filesystem, lake_address, open_table, table_root
 from schemas.contract import Contract
 from sluice.screens import progress
 
 Spark = Callable[[], Any]
-MOST_LISTED = 30
 
 
 def watched(outcomes: Iterable[Outcome], total: int | None) -> Iterator[Outcome]:
@@ -32,7 +27,7 @@ def watched(outcomes: Iterable[Outcome], total: int | None) -> Iterator[Outcome]
             yield outcome
 
 
-def _report(outcomes: Iterable[Outcome], total: int | None, as_json: bool) -> None:
+def report(outcomes: Iterable[Outcome], total: int | None, as_json: bool) -> None:
     done = []
     for outcome in watched(outcomes, total):
         done.append(outcome)
@@ -54,60 +49,25 @@ def ingest(
 ) -> None:
     source(name)
     check_lake(lake, must_exist=False)
-    _report(_begin(spark, lambda session: ingest_source(session, lake, name, path, days, options)), None, as_json)
+    report(begin(spark, lambda session: ingest_source(session, lake, name, path, days, options)), None, as_json)
 
 
-def _begin(spark: Spark, work: Callable[[Any], Iterable[Outcome]]) -> Iterator[Outcome]:
+def begin(spark: Spark, work: Callable[[Any], Iterable[Outcome]]) -> Iterator[Outcome]:
     """Open the session inside the progress bar, which then says what is waited for."""
     yield from work(spark())
 
 
-def _refuse_raw(contract: Contract, first: date, last: date) -> None:
+def refuse_raw(contract: Contract, first: date, last: date) -> None:
     if contract.is_raw:
         raise UsageError(f"{contract.name} is a raw table, a source writes it: sluice ingest SOURCE --days {first}..{last}")
 
 
 def run(spark: Spark, lake: str, contract: Contract, day: date, force: bool, as_json: bool) -> None:
-    _refuse_raw(contract, day, day)
+    refuse_raw(contract, day, day)
     check_lake(lake, must_exist=True)
     address, build = lake_address(lake), job_build(contract.name)
     outcome = build_day(spark(), address, contract, build, day, force=force)
     print(json.dumps(outcome.as_json(), indent=1, default=str) if as_json else sentence(outcome))
-
-
-def backfill(
-    spark: Spark, lake: str, contract: Contract, days: tuple[date, date], with_upstream: bool, dry_run: bool, as_json: bool
-) -> None:
-    _refuse_raw(contract, *days)
-    check_lake(lake, must_exist=True)
-    address = lake_address(lake)
-    steps = plan(address, contract.name, *days, with_upstream=with_upstream)
-    todo = [s for s in steps if s.reasons]
-    if not as_json or not dry_run:
-        _print_plan(steps, file=sys.stderr if as_json else sys.stdout)
-    if dry_run:
-        if as_json:
-            print(json.dumps([s.as_json() for s in steps], indent=1))
-        return
-    outcomes = _begin(spark, lambda session: run_plan(session, address, steps)) if todo else iter(())
-    _report(outcomes, len(todo), as_json)
-
-
-def _print_plan(steps: list[Step], file: Any) -> None:
-    todo = [s for s in steps if s.reasons]
-    if not todo:
-        print(f"up to date: {len(steps)} table-days, nothing to build", file=file)
-        return
-    print(f"{len(todo)} of {len(steps)} table-days to build, in this order:", file=file)
-    shown = Table(box=None)
-    for column in ("", "table", "day", "why"):
-        shown.add_column(column, overflow="fold")
-    for number, step in enumerate(todo[:MOST_LISTED], start=1):
-        shown.add_row(str(number), step.table, str(step.day), "; ".join(step.reasons))
-    console = Console(file=file, width=None if file.isatty() else 160)
-    console.print(shown)
-    if len(todo) > MOST_LISTED:
-        console.print(f"... and {len(todo) - MOST_LISTED} more (--dry-run --json lists all)")
 
 
 def staged_draft(lake: str, contract: Contract, day: date) -> dict[str, Any] | None:

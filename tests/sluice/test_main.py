@@ -229,7 +229,7 @@ def test_quarantine_shows_rows_with_the_reason(spark, lake):
 def test_a_plan_names_each_table_day_and_why_and_a_second_backfill_finds_all_up_to_date(lake):
     arguments = ("backfill", "query_item_stats", "--days", DAYS, "--with-upstream", "--lake", lake)
     plan = json.loads(sluice_says(*arguments, "--dry-run", "--json").stdout)
-    assert [(s["table"], s["day"], s["reasons"]) for s in plan] == [
+    assert [(s["table"], s["day"], s["reasons"]) for s in plan["steps"]] == [
         (table, day, []) for table in ("attributions", "query_item_stats") for day in (FIRST, LAST)
     ]
     assert sluice_says(*arguments).stdout == "up to date: 4 table-days, nothing to build\n"
