@@ -12,7 +12,7 @@ domains; pseudo-requests. The steps of ES3."""
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything that decides the weights, beside the data and the seed. Two tokens a group, or more, share one MLP."""
+    """Everything that decides the weights, beside the data and the seed."""
 
     model: str = "hhsft"
     """One of MODELS; all read the same tokens."""
@@ -77,8 +77,9 @@ class Config:
 
 
 def tiny() -> Config:
-    """For tests and small lakes: a few thousand steps a minute on a core. Few steps need larger ones: lr_dense."""
-    return Config(d_embedding=8, table_rows=1 << 15, d_sequence=8, d_H=32, d_G=16, d=64, num_hfa=1, lr_dense=2e-3, requests_per_batch=64)
+    """For tests and small lakes: ten steps a second on a core. Few steps need larger ones: lr_dense."""
+    small = {"d_embedding": 8, "table_rows": 1 << 15, "d_sequence": 8, "d_H": 32, "d_G": 16, "d": 64}
+    return Config(**small, num_heads=2, num_hfa=1, lr_dense=2e-3, requests_per_batch=32)
 
 
 def base() -> Config:
