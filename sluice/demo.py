@@ -88,6 +88,7 @@ def _screen(lake: str, found: dict[str, Any]) -> None:
     out.print(
         f"\nTry next:\n  sluice books entire_space --day {SHOWN_DAY} --lake {lake}\n  sluice receipts entire_space --lake {lake}\n"
         f"  sluice quarantine events --day {SHOWN_DAY} --lake {lake}\n"
+        f"  sluice report --lake {lake}   (all of it as pages: open sluice-report/index.html)\n"
         f"  sluice backfill entire_space --days {FIRST}..{FIRST + timedelta(days=DAYS - 1)} --with-upstream --lake {lake}   (up to date)\n"
         "  sluice ingest files --from YOUR_LOGS --lake ./lake   (your own logs)"
     )

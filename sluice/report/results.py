@@ -46,8 +46,9 @@ def asked(result: Mapping[str, Any]) -> str:
 
 
 def short(name: str) -> str:
-    """The name without what all names share."""
-    return name.removeprefix("expect_").removeprefix("column_").replace("_", " ", name.split("(")[0].count("_"))
+    """The name without what all names share, its kind in words."""
+    kind, bracket, column = name.partition("(")
+    return kind.removeprefix("expect_").removeprefix("column_").replace("_", " ") + bracket + column
 
 
 def over_time(days: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
