@@ -16,7 +16,7 @@ from schemas.contract import Contract, load, load_all, table_names
 from schemas.derive import Field, parse_type
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("schemas", "expectations", "features", "jobs", "jobs/sources", "training", "sluice", "dags")
+PACKAGES = ("schemas", "expectations", "features", "jobs", "jobs/sources", "training", "sluice", "sluice/report", "dags")
 FOLDERS = (*PACKAGES, "tests", "docker", "requirements")
 SUFFIXES = {"timestamp": r".+_at", "date": r"day|.+_day", "boolean": r"(is|has)_.+"}
 MAX_LINES = {"job": 80, "dag": 30, "topic": 300, "model": 350, "shared": 200}
