@@ -60,11 +60,12 @@ def test_a_run_learns_reports_and_keeps_what_it_read(pins, whole):
     assert load(out).config == SETTINGS and not load(out).training
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_one_others(pins, whole, tmp_path):
-    main(pins[0], None, SETTINGS, tmp_path / "again", seed=3)
-    main(pins[0], None, SETTINGS, tmp_path / "other", seed=4)
-    weights, again, other = (load(folder).state_dict() for folder in (whole[0], tmp_path / "again", tmp_path / "other"))
-    assert all(torch.equal(weights[name], again[name]) for name in weights)
+def test_the_same_seed_gives_the_same_weights_and_another_one_others(pins, tmp_path):
+    settings = replace(SETTINGS, epochs=1, d_H=16)
+    for folder, seed in (("one", 3), ("same", 3), ("other", 4)):
+        main(pins[0], None, settings, tmp_path / folder, seed=seed)
+    weights, same, other = (load(tmp_path / folder).state_dict() for folder in ("one", "same", "other"))
+    assert all(torch.equal(weights[name], same[name]) for name in weights)
     assert not all(torch.equal(weights[name], other[name]) for name in weights)
 
 
