@@ -120,7 +120,7 @@ def _step(tables: Tables, contract: Contract, day: date, planned: Planned) -> St
         tuple(reasons),
         wave=1 + max((planned[name, d].wave for name, days in coming.items() for d in days), default=0) if reasons else 0,
         inputs={name: {d.isoformat(): r and r["content_hash"] for d, r in days.items()} for name, days in receipts.items()},
-        bytes=_sum_known([r and r.get("bytes", 0) for days in receipts.values() for r in days.values()]),
+        bytes=_sum_known([r and r["bytes"] for days in receipts.values() for r in days.values()]),
         facts=facts,
         left_out=tuple(f"{i.table} {d}" for i in contract.inputs for d in days_left_out(tables, i, day, there[i.table]) if reasons),
         note=withdrawn_sentence(held) if "withdrawal" in held else "",

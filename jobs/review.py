@@ -51,7 +51,7 @@ def _bytes_read(tables: Tables, receipt: Mapping[str, Any]) -> int | None:
         for day in map(date.fromisoformat, found["days"]):
             if not tables[name].publishes(day):
                 return None
-            total += tables[name].receipt(day).get("bytes", 0)
+            total += tables[name].receipt(day)["bytes"]
     return total
 
 

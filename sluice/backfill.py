@@ -143,9 +143,7 @@ def show(plan: dict[str, Any], file: Any) -> None:
     if plan["unknown"]:
         print(f"unknown: {plan['unknown']} table-days have no receipt to judge by", file=file)
     if plan["left_out"]:
-        print(
-            f"labels of {len(plan['left_out'])} table-days would know less than they can: --with-upstream builds what is missing", file=file
-        )
+        print(f"labels of {len(plan['left_out'])} table-days would know less than they can (--with-upstream)", file=file)
     print(_stale([(s["table"], date.fromisoformat(s["day"])) for s in plan["downstream"]]), file=file)
     print(f"plan hash {plan['plan_hash']}: --plan-hash {plan['plan_hash']} runs this and nothing else", file=file)
 
