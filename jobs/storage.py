@@ -76,6 +76,7 @@ class Table:
     root: str
     delta: DeltaTable | None = field(compare=False)
     _receipts: dict[tuple[date, int], dict[str, Any]] = field(default_factory=dict, init=False, compare=False, repr=False)
+    _counts: dict[str, int] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @property
     def version(self) -> int | None:
@@ -83,12 +84,18 @@ class Table:
 
     def changes(self, day: date) -> int:
         """How often the day was published or withdrawn; 0 is never. A run that finds another number was overtaken."""
-        return (self.delta.transaction_version(publish_id(day)) or 0) if self.delta is not None else 0
+        return self._count(publish_id(day))
+
+    def _count(self, transaction: str) -> int:
+        """What the log says of a transaction: asked once, since that takes a millisecond and a plan asks thousands of times."""
+        if self.delta is not None and transaction not in self._counts:
+            self._counts[transaction] = self.delta.transaction_version(transaction) or 0
+        return self._counts.get(transaction, 0)
 
     def publishes(self, day: date) -> int:
         """The change that the day stands at; 0 when it was never published, or withdrawn with nothing in its place."""
         count = self.changes(day)
-        return 0 if count and self.delta.transaction_version(withdraw_id(day)) == count else count
+        return 0 if count and self._count(withdraw_id(day)) == count else count
 
     @cached_property
     def days(self) -> list[date]:
