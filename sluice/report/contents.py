@@ -37,6 +37,8 @@ def profile_of(table: Table, day: date, receipt: Mapping[str, Any], kept: Path |
     files = table.files([day])
     fs, _ = filesystem(table.root)
     found = profile(fs, [filesystem(f)[1] for f in files], most=MOST_ROWS)
+    promised = {c.name for c in table.contract.columns}  # the files also hold what the gate counted by
+    found = {name: v for name, v in found.items() if name.removeprefix("len(").rstrip(")").partition(".")[0] in promised}
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps({name: asdict(v) | {"bins": list(v.bins.items())} for name, v in found.items()}))

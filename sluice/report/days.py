@@ -29,7 +29,7 @@ CALM = {
     "warned": "published; an expectation of severity warning failed",
     "quarantined": "published; rows were taken out",
     "immature": "published; its labels are not final yet",
-    "published": "published",
+    "published": "it passed its gate",
     "open": "could be built, and was not asked for yet",
     "none": "",
 }

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from sluice.report.pictures import figure, tag
 
-PITCH, BOX, THICK, SLOT, GAP, TOP = 330, 178, 56, 16, 20, 26
+PITCH, BOX, THICK, SLOT, GAP, TOP = 256, 168, 56, 16, 20, 26
 """Pixels: from one column of tables to the next, width of a table, all rows of an account, a fate's line, between two, title of a box."""
 
 
@@ -144,7 +144,7 @@ def lineage(
     at: dict[str, tuple[float, float]] = {}
     wide, high, step = 176, 30, 250
     for name, column in names.items():
-        at[name] = (4 + (column - 1) * step, 8 + rows.get(column, 0) * (high + 22))
+        at[name] = (4 + (column - 1) * step, 8 + rows.get(column, 0) * (high + 22) + column % 2 * (high + 22) / 2)
         rows[column] = rows.get(column, 0) + 1
     drawn = []
     for table in tables:
@@ -167,7 +167,11 @@ def lineage(
         drawn.append(tag("a", box, words, href=link(name)) if name in depth else tag("g", box, words))
     label = "; ".join(f"{t['table']} is made of {', '.join(i['table'] for i in t['contract']['inputs']) or 'a source'}" for t in tables)
     return figure(
-        4 + max(names.values()) * step - step + wide + 8, 8 + max(rows.values()) * (high + 22), f"Lineage: {label}", *drawn, class_="wide"
+        4 + max(names.values()) * step - step + wide + 8,
+        8 + (max(rows.values()) + 0.5) * (high + 22),
+        f"Lineage: {label}",
+        *drawn,
+        class_="wide",
     )
 
 

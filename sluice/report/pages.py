@@ -1,6 +1,7 @@
 """Pages of the report, made of its facts: one for the lake, for each table three kinds (itself, all results, each day)."""
 
 import json
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,7 +66,13 @@ def _environment(facts: Mapping[str, Any]) -> Environment:
         loader=PackageLoader("sluice.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     made.filters |= {"n": lambda v: f"{v:,}", "share": _share, "number": pictures.brief, "short": results.short, "mb": _mb}
-    made.filters |= {"seen": results.seen, "asked": results.asked, "is_critical": results.is_critical, "pretty": _pretty}
+    made.filters |= {
+        "seen": results.seen,
+        "asked": results.asked,
+        "is_critical": results.is_critical,
+        "pretty": _pretty,
+        "quoted": shlex.quote,
+    }
     made.globals |= {"facts": facts, "states": STATES, "causes": CAUSES, "glyphs": GLYPHS, "hidden": HIDDEN}
     return made
 

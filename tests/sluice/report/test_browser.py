@@ -89,7 +89,7 @@ def test_pages_open_without_a_complaint_and_show_the_receipts(chromium, site):
 @pytest.mark.slow
 def test_a_red_cell_leads_to_the_day_and_what_to_do(chromium, site):
     opened(chromium, site, "index.html")
-    assert text(chromium, "h1") == "2 things are red"  # the refused day, and what was built of the items before they changed
+    assert text(chromium, "h1") == "One thing is red"
     chromium.find_element(By.CSS_SELECTOR, ".finding.refused a").click()
     assert text(chromium, "h1") == f"items {DAYS[5]}"
     assert f"sluice gate items --day {DAYS[5]}" in text(chromium, ".do")
