@@ -6,7 +6,7 @@ from pyspark.sql import functions as F
 
 def hashed(value: Column, size: int) -> Column:
     """A hash of the value in [1, size); 0 for null."""
-    return F.when(value.isNotNull(), F.pmod(F.xxhash64(value), F.lit(size - 1)) + 1).otherwise(0).cast("int")
+    return F.nvl2(value, F.pmod(F.xxhash64(value), F.lit(size - 1)) + 1, F.lit(0)).cast("int")
 
 
 def place_in(names: tuple[str, ...], value: Column) -> Column:

@@ -39,7 +39,7 @@ def asked_features() -> dict[str, Column]:
         "user_hash": hashed(F.col("user_id"), sizes.USERS),
         "query_hash": hashed(query, sizes.QUERIES),
         "query_tokens": _hashes(tokens, sizes.WORDS),
-        "query_length": F.coalesce(F.size(tokens), F.lit(0)),
+        "query_length": F.ifnull(F.size(tokens), F.lit(0)),
     }
 
 
@@ -51,29 +51,34 @@ def snapshot_features() -> dict[str, Column]:
         "item_top_category": hashed(F.get(path, F.lit(0)), sizes.TOP_CATEGORIES),
         "item_brand": hashed(F.col("brand"), sizes.BRANDS),
         "item_shop": hashed(F.col("shop_id"), sizes.SHOPS),
-        "item_tokens": _hashes(F.slice(words(F.col("title")), 1, sizes.WORDS_IN_TITLE), sizes.WORDS),
     }
+
+
+def title_features() -> dict[str, Column]:
+    """What the title of an item says."""
+    return {"item_tokens": _hashes(F.slice(words(F.col("title")), 1, sizes.WORDS_IN_TITLE), sizes.WORDS)}
 
 
 def sample_features() -> dict[str, Column]:
     """What is known of a sample: of its item as of the request, and of query and item together.
 
     Columns: needs item (of entire_space), request (of `requests_asked`), fact, num_clicks and num_of_query (null where unknown).
+    A pseudo-request has no match: its query was chosen to fit the clicked item, so that the match would tell the label.
     """
     item, request, fact = F.col("item"), F.col("request"), F.col("fact")
-    tokens = F.coalesce(fact["item_tokens"], _no_ids())
-    shared = F.when(F.size(tokens) > 0, F.size(F.array_intersect(request["query_tokens"], tokens)))
+    tokens, was_asked = F.coalesce(fact["item_tokens"], _no_ids()), (request["query_hash"] > 0) & ~request["is_pseudo"]
+    shared = F.when(was_asked & (F.size(tokens) > 0), F.size(F.array_intersect(request["query_tokens"], tokens)))
     return {
         "item_hash": hashed(item["item_id"], sizes.ITEMS),
-        "item_category": F.coalesce(fact["item_category"], F.lit(0)),
-        "item_top_category": F.coalesce(fact["item_top_category"], F.lit(0)),
-        "item_brand": F.coalesce(fact["item_brand"], F.lit(0)),
-        "item_shop": F.coalesce(fact["item_shop"], F.lit(0)),
+        "item_category": F.ifnull(fact["item_category"], F.lit(0)),
+        "item_top_category": F.ifnull(fact["item_top_category"], F.lit(0)),
+        "item_brand": F.ifnull(fact["item_brand"], F.lit(0)),
+        "item_shop": F.ifnull(fact["item_shop"], F.lit(0)),
         "item_price": octave(F.coalesce(fact["price_cents"], item["price_cents"]), sizes.PRICES, PRICE_PARTS),
         "item_tokens": tokens,
-        "item_clicks": octave(F.coalesce("num_clicks", F.lit(0)), sizes.COUNTS),
+        "item_clicks": octave(F.ifnull(F.col("num_clicks"), F.lit(0)), sizes.COUNTS),
         "match_words": tenths(shared, request["query_length"]),
-        "match_clicks": octave(F.when(request["query_hash"] > 0, F.coalesce("num_of_query", F.lit(0))), sizes.COUNTS),
+        "match_clicks": octave(F.when(was_asked, F.ifnull(F.col("num_of_query"), F.lit(0))), sizes.COUNTS),
     }
 
 
@@ -81,8 +86,8 @@ def act_features() -> dict[str, Column]:
     """What is known of an act: of the event itself, and of its item by the features of a snapshot (null where there is none)."""
     return {
         "seq_item": hashed(F.col("item_id"), sizes.ITEMS),
-        "seq_category": F.coalesce("item_category", F.lit(0)),
-        "seq_brand": F.coalesce("item_brand", F.lit(0)),
+        "seq_category": F.ifnull(F.col("item_category"), F.lit(0)),
+        "seq_brand": F.ifnull(F.col("item_brand"), F.lit(0)),
         "seq_price": octave(F.col("price_cents"), sizes.PRICES, PRICE_PARTS),
         "seq_type": place_in(EVENT_TYPES, F.col("event_type")),
         "seq_domain": place_in(DOMAINS, F.col("domain")),
@@ -140,7 +145,7 @@ def _catalogue(items: DataFrame, stats: DataFrame) -> DataFrame:
 
     Ties: of snapshots available at the same time the one with the greater hashes counts as the later one.
     """
-    fact = F.struct("available_at", *_named(snapshot_features()), "price_cents").alias("fact")
+    fact = F.struct("available_at", *_named(snapshot_features() | title_features()), "price_cents").alias("fact")
     clicks = stats.select("item_id", F.col("num_clicks_28d").alias("num"))
     both = items.select("item_id", fact).unionByName(clicks, allowMissingColumns=True)
     return both.groupBy("item_id").agg(F.sort_array(F.collect_list("fact")).alias("facts"), F.sum("num").alias("num_clicks"))
@@ -153,9 +158,8 @@ def behaviours_by_request(asked: DataFrame, events: DataFrame, items: DataFrame,
     What an act's item is, the snapshot of the day before says, for acts of any age; one without a snapshot keeps zeros.
     Cost: that of `last_before`; each event of the window is looked up in the catalogue where it lies, while that fits.
     """
-    about, midnight = snapshot_features(), F.lit(day).cast("timestamp")
-    earlier = items.where((F.col("day") < F.lit(day)) & (F.col("available_at") < midnight))  # one row an item: one day of two
-    known = earlier.select("item_id", *_named({name: about[name] for name in ("item_category", "item_brand")}), "price_cents")
+    is_earlier = (F.col("day") < F.lit(day)) & (F.col("available_at") < F.lit(day).cast("timestamp"))
+    known = items.where(is_earlier).select("item_id", *_named(snapshot_features()), "price_cents")  # one row an item: one day of two
     acts = events.join(broadcast_if_small(known, items.select("item_id", "category_path")), on=["item_id"], how="left")
     acts = acts.select("user_id", "available_at", "event_id", *_named(act_features()))
     latest = last_before(

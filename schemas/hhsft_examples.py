@@ -38,6 +38,8 @@ ITEM_FEATURES = (
     Feature("item_price", "item", "bucket", PRICES, "Price, cents, by quarters of an octave."),
     Feature("item_tokens", "item", "tokens", WORDS, "Hashes of the title's different words, the first 32.", table="query_tokens"),
     Feature("item_clicks", "item", "bucket", COUNTS, "Credited clicks of 28 days, up to the day before."),
+    # none for pseudo-requests, whose query was chosen to fit the clicked item: on a simulated week these alone told it with an AUC of
+    # 0.92 (words, nearest query) to 0.97 (clicks, query of the item), where native clicks of searches give 0.52 and 0.55
     Feature("match_words", "item", "bucket", 12, "Tenths of the query's words that the title has, from 1."),
     Feature("match_clicks", "item", "bucket", COUNTS, "Credited clicks of 28 days of this query on this item, up to the day before."),
 )

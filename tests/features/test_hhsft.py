@@ -6,7 +6,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from features.buckets import hashed
-from features.hhsft import behaviours_by_request, requests_asked, sample_features, samples_by_request, snapshot_features
+from features.hhsft import behaviours_by_request, requests_asked, sample_features, samples_by_request, snapshot_features, title_features
 from schemas import hhsft_examples as sizes
 from schemas.entire_space import CONTRACT as SPACE
 from schemas.events import CONTRACT as EVENTS
@@ -137,4 +137,4 @@ def test_every_feature_is_made_here_and_none_twice(spark):
     of_user = set(behaviours_by_request(requests_asked(frame(spark, SPACE, [])), *frames, DAY).columns)
     names = {f.name for f in sizes.REQUEST_FEATURES}
     assert names <= of_request | of_user and of_request & of_user == {"request_id"}
-    assert set(sample_features()) == {f.name for f in sizes.ITEM_FEATURES} > set(snapshot_features())
+    assert set(sample_features()) == {f.name for f in sizes.ITEM_FEATURES} > set(snapshot_features() | title_features())

@@ -42,6 +42,8 @@ class Shop:
     issues: dict[int, dict[str, Any]] = field(default_factory=dict)
     stale: dict[int, list[tuple[str, date]]] = field(default_factory=dict)
     raw_before: dict[int, dict[tuple[str, date], str]] = field(default_factory=dict)
+    examples: dict[int, tuple[list[str], dict[str, Any]]] = field(default_factory=dict)
+    """Of `DAY` by its age: why hhsft_examples was built, and its receipt."""
 
     def receipts(self, table: str) -> list[dict[str, Any]]:
         return Tables(self.lake)[table].receipts()
@@ -90,6 +92,10 @@ def shop(spark: "SparkSession", tmp_path_factory: pytest.TempPathFactory) -> Sho
         steps = plan(made.lake, "entire_space", DAY, DAY, with_upstream=True)
         made.stale[age] = [(s.table, s.day) for s in steps if s.reasons and Tables(made.lake)[s.table].publishes(s.day)]
         made.issues[age] = build(spark, made.lake, DAY)
+        if age in (AGES[0], AGES[-1]):
+            (step,) = plan(made.lake, "hhsft_examples", DAY, DAY)
+            (outcome,) = run_plan(spark, made.lake, [step])
+            made.examples[age] = list(step.reasons), outcome.receipt
     for day in MEASURED[1:]:
         build(spark, made.lake, day)
     return made
@@ -240,3 +246,21 @@ def test_a_day_issued_four_times_equals_one_built_once_at_the_end(spark, shop, t
     receipt = build(spark, other, DAY)
     assert receipt["label_as_of"] == LAST.isoformat() and receipt["labels_flipped"] == {}
     assert receipt["content_hash"] == shop.issues[AGES[-1]]["content_hash"]
+
+
+def test_examples_follow_the_samples_that_they_are_made_of(shop):
+    """Row for row and label for label, at both ages; what was issued again makes them stale, and they know as much of the labels."""
+    for age, (_, receipt) in shop.examples.items():
+        samples, totals = shop.issues[age], receipt["totals"]
+        assert receipt["rows"] == samples["rows"] > 800 and totals["samples"] == samples["totals"]["samples"]
+        assert totals["clicks"] == sum(samples["totals"][name] for name in ("search_clicks", "pseudo_clicks"))
+        assert totals["evaluated"] == samples["totals"]["exposed"] and totals["pays"] >= samples["totals"]["search_pays"] > 0
+        assert receipt["label_as_of"] == samples["label_as_of"] == f"{DAY + timedelta(days=age)}"
+        assert [(a["in"], a["fates"]) for a in receipt["accounts"]] == [
+            (n, {"example": n, "quarantined": 0}) for n in (receipt["rows"], totals["samples"])
+        ]
+        assert [r["name"] for r in receipt["results"] if not r["success"]] == []
+    (missing, first), (stale, last) = shop.examples[AGES[0]], shop.examples[AGES[-1]]
+    assert missing == ["missing"]
+    assert stale == [f"input changed: entire_space {DAY}", "labels still open: known for 0 of 8 days, now for 8"]
+    assert last["totals"]["clicks"] > first["totals"]["clicks"] and sum(f["to_1"] for f in last["labels_flipped"].values()) > 0

@@ -6,6 +6,8 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from pyspark.sql import functions as F
 
+from features import hhsft
+from jobs import hhsft_examples
 from jobs.hhsft_examples import FATES, build
 from jobs.session import suited_to
 from schemas.derive import spark_schema
@@ -127,12 +129,14 @@ def test_a_click_does_not_see_itself_nor_anything_of_its_moment(rows):
 
 
 def test_requests_and_pseudo_requests_take_one_path(spark, rows):
-    """The same request, once native and once as if made from a click: equal but for the domain."""
+    """The same request, once native and once as if made from a click: equal but for the domain, and the match that would tell the click."""
     twin = SPACES[0] | {"request_id": "pseudo:twin", "is_pseudo": True, "domain": "shop", "query_source": "user_history"}
-    both = features(built(spark, world(spark, entire_space=[SPACES[0], twin])))
-    place = NAMES.index("domain_id")
-    first, second = both["first"], both["pseudo:twin"]
-    assert (first[place], second[place]) == (1, 3) and first[:place] + first[place + 1 :] == second[:place] + second[place + 1 :]
+    found = built(spark, world(spark, entire_space=[SPACES[0], twin]))
+    first, second = found["first"], found["pseudo:twin"]
+    assert {n for n in NAMES if first[n] != second[n]} == {"domain_id"} and (first.domain_id, second.domain_id) == (1, 3)
+    for one, other in zip(first["items"], second["items"], strict=True):
+        assert {n for n in FIELDS if one[n] != other[n]} == {"match_words", "match_clicks"}
+        assert (other.match_words, other.match_clicks) == (0, 0) < (one.match_words, one.match_clicks)
 
 
 def test_what_comes_after_the_requests_changes_no_feature(spark, rows):
@@ -169,8 +173,8 @@ def test_moving_the_facts_by_one_window_changes_what_it_should(spark, rows):
     assert features(next_day) == features(rows)
     older = built(spark, world(spark, events=shifted(ACTS, -28 * DAYS)))
     x, mug = (rows["first"]["items"][n].item_hash for n in (0, 2))
-    assert (older["first"].seq_item, older["second"].seq_item) == ([], [])
-    assert older["pseudo:own"].seq_item == [mug, mug, x]  # `late`, `after` and `own`, which is just as old as may be
+    assert (older["first"].seq_item, older["second"].seq_item) == ([x, mug], [])  # `equal` is just as old as may be
+    assert older["pseudo:own"].seq_item == [mug, mug, x]  # and so is `own`
     assert [older[key]["items"] for key in rows] == [row["items"] for row in rows.values()]
 
 
@@ -184,14 +188,18 @@ def test_no_user_is_on_both_sides_of_a_split(spark):
     assert 0.7 < counts[True] / 1200 < 0.9  # 0.8; users are drawn, not requests: 3 standard deviations are 0.06
 
 
-def test_rows_do_not_depend_on_partitions_shuffles_or_generated_code(spark, rows):
-    """Compiled, from scattered inputs, over three shuffle partitions and without a broadcast by Spark's own choice."""
+def test_rows_do_not_depend_on_partitions_shuffles_or_generated_code(spark, rows, monkeypatch):
+    """Compiled, from scattered inputs, over three shuffle partitions, with every join by a shuffle, as where nothing is small."""
+    for module in (hhsft, hhsft_examples):
+        monkeypatch.setattr(module, "broadcast_if_small", lambda frame, *_: frame)
     before = {key: spark.conf.get(key) for key in ("spark.sql.shuffle.partitions", "spark.sql.autoBroadcastJoinThreshold")}
     try:
         spark.conf.set("spark.sql.shuffle.partitions", "3")
         spark.conf.set("spark.sql.autoBroadcastJoinThreshold", "-1")
         scattered = {name: each.repartition(3, F.rand(5)) for name, each in world(spark).items()}
-        other = {row.request_id: row for row in build(scattered, DAY).collect()}
+        made = build(scattered, DAY)
+        assert "Broadcast" not in made._jdf.queryExecution().executedPlan().toString()
+        other = {row.request_id: row for row in made.collect()}
     finally:
         for key, value in before.items():
             spark.conf.set(key, value)
