@@ -7,6 +7,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from jobs.storage import OWNER, PLANS, lake_address, open_table, table_root
+from jobs.storage import OWNER, PLANS, lake_address, open_table, table_root, versions
 from schemas.contract import Contract, ContractError, load, load_all, quarantine_of
 
 MANIFESTS = "_manifests"
@@ -36,7 +37,7 @@ def maintain(lake: str, retention: timedelta, *, dry_run: bool = False) -> Itera
         raise ContractError(f"maintain cleans lakes on a file system; {address} is an object store")
     pinned = _pinned_files(Path(address, MANIFESTS))
     for contract in load_all():
-        for each in (contract, quarantine_of(contract)):
+        for each in (of for version in versions(address, contract) for of in _both(replace(contract, version=version))):
             root = Path(table_root(address, each))
             if root.is_dir():
                 yield from _sweep(root, each, pinned.get(f"{each.name}/v{each.version}", set()), retention, dry_run)
@@ -46,6 +47,10 @@ def maintain(lake: str, retention: timedelta, *, dry_run: bool = False) -> Itera
     yield from _cut_off(Path(address, MANIFESTS), "half a manifest", dry_run)
     old = (plan for plan in sorted(Path(address, PLANS).glob("*")) if _age(plan) > max(retention.total_seconds(), WRITING_S))
     yield from (_remove(plan, "plan of a backfill", dry_run) for plan in old)
+
+
+def _both(contract: Contract) -> tuple[Contract, Contract]:
+    return contract, quarantine_of(contract)
 
 
 def _pinned_files(folder: Path) -> dict[str, set[str]]:
@@ -156,8 +161,8 @@ def _draft_of_quarantine(run: Path) -> Path:
 
 
 def _was_published_since(run: Path, facts: dict[str, Any]) -> bool:
-    lake = str(run.parents[3])
-    return open_table(lake, load(facts["table"])).changes(date.fromisoformat(facts["day"])) > facts["seen"]
+    lake, version = str(run.parents[3]), int(run.parents[1].name.removeprefix("v"))
+    return open_table(lake, replace(load(facts["table"]), version=version)).changes(date.fromisoformat(facts["day"])) > facts["seen"]
 
 
 def _is_alive(pid: int, started_at: str) -> bool:

@@ -46,6 +46,13 @@ def table_root(lake: str | os.PathLike[str], contract: Contract) -> str:
     return f"{lake_address(lake)}/{contract.name}/v{contract.version}"
 
 
+def versions(lake: str, contract: Contract) -> list[int]:
+    """Versions of the contract that have a folder in the lake, in order."""
+    fs, path = filesystem(f"{lake_address(lake)}/{contract.name}")
+    infos = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+    return sorted(int(i.base_name[1:]) for i in infos if not i.is_file and re.fullmatch(r"v\d+", i.base_name))
+
+
 def filesystem(address: str) -> tuple[pafs.FileSystem, str]:
     """pyarrow's file system for an address, and the path in it."""
     if "://" not in address:

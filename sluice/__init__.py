@@ -19,12 +19,20 @@ class OpenTable:
     receipts: tuple[dict[str, Any], ...]
 
 
-def open_table(table: str, lake: str = "./lake", days: str | tuple[date, date] | None = None, version: int | None = None) -> OpenTable:
+def open_table(
+    table: str,
+    lake: str = "./lake",
+    days: str | tuple[date, date] | None = None,
+    version: int | None = None,
+    contract_version: int | None = None,
+) -> OpenTable:
     """The published rows of `table`, pinned: later publishes do not change what is read.
 
-    `days` is "A..B" or a pair, both ends included; None is every published day. `version` is the newest when None. Raises
-    NotPublishedError when a day of the range is not published, ContractError for a table that there is not.
+    `days` is "A..B" or a pair, both ends included; None is every published day. `version` is the newest when None;
+    `contract_version` reads what an older version of the contract left, with the columns that it had. Raises NotPublishedError when a
+    day of the range is not published, ContractError for a table that there is not.
     """
+    from dataclasses import replace
     from datetime import timedelta
 
     import pyarrow.dataset as ds
@@ -35,6 +43,7 @@ def open_table(table: str, lake: str = "./lake", days: str | tuple[date, date] |
     from schemas.derive import arrow_schema
 
     contract = load(table)
+    contract = replace(contract, version=contract_version or contract.version)
     found = open_delta(lake, contract, version)
     first, last = parse_days(days) if isinstance(days, str) else days or (None, None)
     wanted = found.days if first is None else [first + timedelta(days=n) for n in range((last - first).days + 1)]
@@ -45,6 +54,6 @@ def open_table(table: str, lake: str = "./lake", days: str | tuple[date, date] |
             f"{table} is not published for {', '.join(map(str, missing)) or 'any day'}; {how_to_publish(contract, day)}"
         )
     condition = [("day", "in", [d.isoformat() for d in wanted])]
-    dataset = found.delta.to_pyarrow_dataset(partitions=condition, schema=arrow_schema(contract))
+    dataset = found.delta.to_pyarrow_dataset(partitions=condition, schema=None if contract_version else arrow_schema(contract))
     assert isinstance(dataset, ds.Dataset)
     return OpenTable(dataset, found.version, tuple(found.receipts(wanted)))

@@ -1,4 +1,4 @@
-"""Commands that rebuild the past: `backfill`, by a plan that a person can sign, and `withdraw`."""
+"""Commands that rebuild the past: `backfill`, by a plan that a person can sign, `withdraw`, and `retire`."""
 
 import json
 import sys
@@ -108,6 +108,39 @@ def withdraw(
         again = f"publish {facts['restores']} stands again, {receipt['rows']} rows" if facts["restores"] else "nothing stands in its place"
         print(f"{table} {of_day}: publish {facts['withdraws']} withdrawn as version {receipt['version']}; {again}")
         print(_stale(stale))
+
+    do(work)
+
+
+@app.command()
+def retire(
+    table: Table,
+    version: Annotated[int, typer.Option("--version", min=1, help="The old version of the contract.")],
+    lose_days: Annotated[bool, typer.Option("--lose-days", help="Though the version in use lacks days of it.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed and stop.")] = False,
+    lake: Lake = LAKE,
+    as_json: Json = False,
+) -> None:
+    """Remove an old version of a table that nobody reads any more.
+
+    Refuses while the version in use lacks a day of it, or while a manifest names its files.
+
+    \b
+    Example: sluice retire attributions --version 1 --dry-run
+    """
+    found = a_contract(table)
+
+    def work() -> None:
+        from jobs.retire import retire as remove
+        from jobs.storage import check_lake
+
+        check_lake(lake, must_exist=True)
+        removed = remove(lake, found, version, lose_days=lose_days, dry_run=dry_run)
+        if as_json:
+            print(json.dumps(removed, indent=1))
+            return
+        for fact in removed:
+            print(f"{'would remove' if dry_run else 'removed'} {fact['path']} ({fact['files']} files, {_size(fact['bytes'])})")
 
     do(work)
 

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from jobs.storage import NotPublishedError, check_lake, how_to_publish, lake_address, open_table
+from jobs.storage import NotPublishedError, check_lake, how_to_publish, lake_address, open_table, versions, withdrawn_sentence
 from schemas.contract import Contract, load_all, quarantine_of
 from schemas.odcs import document
 
@@ -43,8 +43,10 @@ def tables(lake: str, as_json: bool) -> None:
     address, facts = lake_address(lake), []
     for each in load_all():
         days = open_table(address, each).days
+        older = [v for v in versions(address, each) if v < each.version]
         facts.append(
             {
+                "version": each.version, "older_versions": older,
                 "table": each.name, "kind": "raw" if each.is_raw else "derived", "grain": list(each.grain), "doc": each.doc,
                 "inputs": [{"table": i.table, "window": list(i.window), "conserved": i.conserved} for i in each.inputs],
                 "days": [d.isoformat() for d in days],
@@ -58,6 +60,9 @@ def tables(lake: str, as_json: bool) -> None:
         inputs = ", ".join(f"{i['table']} [{i['window'][0]}, {i['window'][1]})" for i in fact["inputs"]) or "a source"
         days = fact["days"]
         held = f"{len(days)} days, {days[0]}..{days[-1]}" if days else "-"
+        held += (
+            f" (version {fact['version']}; not retired: {', '.join(map(str, fact['older_versions']))})" if fact["older_versions"] else ""
+        )
         shown.add_row(fact["table"], escape(", ".join(fact["grain"])), escape(inputs), held)
     console().print(shown)
 
@@ -99,10 +104,11 @@ def receipts(lake: str, found: Contract, day: date | None, as_json: bool) -> Non
     check_lake(lake, must_exist=True)
     table = open_table(lake_address(lake), found)
     held = [table.receipt(day)] if day else table.receipts()
-    if not held:
+    if not held and not table.days_ever:
         raise NotPublishedError(f"{found.name} has no published day in {table.root}; {how_to_publish(found, date.today())}")
+    withdrawn = [] if day else [table.change(d, table.changes(d)) for d in table.days_ever if d not in table.days]
     if as_json:
-        print_json(held[0] if day else held)
+        print_json(held[0] if day else held + withdrawn)
         return
     columns = ("day", "version", "rows", "bytes", "quarantined", "labels known to", "gate", "seconds", "content hash")
     shown = grid(f"Receipts of {found.name}", *columns, numbers=("version", "rows", "bytes", "quarantined", "seconds"))
@@ -125,6 +131,8 @@ def receipts(lake: str, found: Contract, day: date | None, as_json: bool) -> Non
             r["content_hash"],
         )
     console().print(shown)
+    for receipt in (r for r in held + withdrawn if "withdrawal" in r):
+        print(withdrawn_sentence(receipt))
     if day:
         _receipt_details(held[0])
 

@@ -273,6 +273,15 @@ def test_half_a_manifest_goes_after_a_while(lake: Path) -> None:
     assert sorted(p.name for p in (lake / MANIFESTS).iterdir()) == ["base.json", "young.json.17.tmp"]
 
 
+def test_plans_of_backfills_go_when_they_are_old(lake: Path) -> None:
+    for name, age in (("young", HOUR), ("old", 8 * 24 * HOUR)):
+        plan = lake / "_plans" / f"{name}.json"
+        plan.parent.mkdir(exist_ok=True)
+        plan.write_text("{}")
+        aged(plan, age)
+    assert swept(lake) == {"_plans/old.json": "plan of a backfill"}
+
+
 def test_a_dry_run_names_what_the_next_run_takes_and_takes_nothing(lake: Path) -> None:
     stage_run(lake, "dead", pid=dead_pid())
     publish_day(lake, ITEMS, DAY, [item("b")], run="two")
