@@ -170,16 +170,16 @@ def run_plan(
     one fails, those that run are awaited and no other begins; when it is stopped, their jobs are cancelled.
     """
 
-    def build(step: Step) -> Outcome:
+    def run_step(step: Step) -> Outcome:
         session = spark.newSession() if parallel > 1 else spark
         return build_day(session, lake, load(step.table), job_build(step.table), step.day, options=options)
 
     for wave in waves(steps):
         if parallel == 1:
-            yield from map(build, wave)
+            yield from map(run_step, wave)
             continue
         with ThreadPoolExecutor(parallel) as pool:
-            running = [pool.submit(build, step) for step in wave]
+            running = [pool.submit(run_step, step) for step in wave]
             try:
                 yield from (done.result() for done in as_completed(running))
             except BaseException as error:
