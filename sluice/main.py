@@ -1,7 +1,7 @@
 """The command `sluice`. Each command imports what it needs when it runs, so that `sluice --help` answers at once.
 
 Facts go to standard output (with --json one document and nothing else), progress and messages to standard error.
-Exit codes: 0 done or up to date, 1 failed, 2 wrong use, 3 refused by a gate or by the books.
+Exit codes: 0 done or up to date, 1 failed, 2 wrong use, 3 refused by a gate or by the books, or red in the report.
 """
 
 import json
@@ -36,7 +36,7 @@ app = typer.Typer(
     no_args_is_help=False,
     rich_markup_mode=None,
     help="E-commerce logs into training tables that can be trusted.\n\nExit codes: 0 done or up to date, 1 failed, 2 wrong use, "
-    "3 refused by a gate or by the books.",
+    "3 refused by a gate or by the books, or red in the report.",
 )
 app.add_typer(manifests.app, name="manifest")
 app.add_typer(backfill.app)

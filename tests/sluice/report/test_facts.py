@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs.storage import NotPublishedError
+from jobs.withdraw import withdraw
 from schemas.contract import load
 from sluice.report import contents
 from sluice.report.contents import HIDDEN, hidden, profile_of
@@ -154,3 +155,11 @@ def test_a_span_is_shown_alone(whole):
 def test_an_empty_lake_is_told(tmp_path):
     with pytest.raises(NotPublishedError, match=r"no table of .* has a published day; sluice ingest SOURCE"):
         gather(str(tmp_path))
+
+
+def test_a_withdrawn_day_says_why_and_is_not_red(lake):
+    withdraw(str(lake), ITEMS, DAYS[5], "a bad catalogue")
+    facts = gather(str(lake))
+    found = day(facts, "items", DAYS[5])
+    assert (found["state"], found["receipt"], found["why"]) == ("withdrawn", None, {"withdrawn": ["withdrawn: a bad catalogue"]})
+    assert {(c["cause"], c["table"]) for c in facts["critical"]} <= {("stale", "entire_space"), ("stale", "text_vectors")}
