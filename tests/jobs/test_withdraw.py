@@ -1,6 +1,8 @@
 """Withdrawing a day: what stood before stands again for both readers, with a receipt; nothing is built in its place unasked."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,6 +162,28 @@ def test_a_publish_in_between_wins_and_is_not_withdrawn(lake, monkeypatch):
     with pytest.raises(LostRaceError):
         withdraw(str(lake), ITEMS, DAY, "b is wrong")
     assert ids(lake) == ["new", "other"]
+
+
+def test_of_four_who_withdraw_at_once_one_does_and_a_publish_of_another_day_disturbs_nobody(lake, monkeypatch):
+    real, meet = module.publish, threading.Barrier(5)
+
+    def together(*arguments: Any, **options: Any) -> Any:
+        meet.wait(20)
+        return real(*arguments, **options)
+
+    def take_back(number: int) -> int:
+        try:
+            return withdraw(str(lake), ITEMS, DAY, f"reason {number}")["withdrawal"]["restores"]
+        except LostRaceError:
+            return -1
+
+    monkeypatch.setattr(module, "publish", together)
+    with ThreadPoolExecutor(4) as pool:
+        running = [pool.submit(take_back, n) for n in range(4)]
+        meet.wait(20)
+        publish_day(lake, ITEMS, OTHER, [item("newer")], run="newer")
+    assert sorted(r.result() for r in running) == [-1, -1, -1, 1]
+    assert ids(lake) == ["a", "newer"] and items(lake).changes(DAY) == 3
 
 
 def test_a_run_that_a_withdrawal_overtakes_does_not_publish(lake):

@@ -145,6 +145,7 @@ def test_a_lake_that_is_not_there_is_told_by_every_command_that_needs_one(tmp_pa
     day = ("--day", FIRST)
     needing = [("run", "attributions", *day), ("backfill", "attributions", "--days", DAYS), ("gate", "items", *day), ("receipts", "items")]
     needing += [("books", "items", *day), ("quarantine", "items", *day), ("stages", *day), ("bytes", "requests", *day), ("maintain",)]
+    needing += [("withdraw", "items", *day, "--because", "wrong"), ("retire", "items", "--version", 1)]
     for arguments in needing:
         message = sluice_says(*arguments, "--lake", nowhere, code=1).stderr
         assert f"no lake at {nowhere}" in message and "--lake" in message and "sluice ingest" in message, arguments
