@@ -1,5 +1,6 @@
 """Two pictures of the whole lake: where every row went, from raw logs to training, and which table is made of which."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ from sluice.report.pictures import figure, tag
 
 PITCH, BOX, THICK, SLOT, GAP, TOP = 256, 168, 56, 16, 20, 26
 """Pixels: from one column of tables to the next, width of a table, all rows of an account, a fate's line, between two, title of a box."""
+STEP, NAME, HIGH, ROW = 208, 164, 30, 52
+"""Of the lineage: from one column to the next, width and height of a box, from one row to the next."""
 
 
 def _depths(tables: Sequence[Mapping[str, Any]], conserved: bool) -> dict[str, int]:
@@ -137,46 +140,42 @@ def lineage(
         near |= {t["table"] for t in tables if focus in {i["table"] for i in t["contract"]["inputs"]}}
         tables, manifests = [t for t in tables if t["table"] in near], [m for m in manifests if m["table"] == focus]
     depth = _depths(tables, conserved=False)
-    last = max(depth.values()) + 1
-    pins = sorted({m["table"] for m in manifests if m["table"] in depth})
-    names = {t["table"]: depth[t["table"]] for t in tables} | {f"manifests of {p}": last for p in pins}
-    rows: dict[int, int] = {}
-    at: dict[str, tuple[float, float]] = {}
-    wide, high, step = 176, 30, 250
-    for name, column in names.items():
-        at[name] = (4 + (column - 1) * step, 8 + rows.get(column, 0) * (high + 22) + column % 2 * (high + 22) / 2)
-        rows[column] = rows.get(column, 0) + 1
+    counts = Counter(m["table"] for m in manifests if m["table"] in depth)
+    pins = {table: f"{n} manifest{'s' * (n > 1)}" for table, n in sorted(counts.items())}
+    places = _places(depth | {("pins", table): max(depth.values()) + 1 for table in pins})
     drawn = []
     for table in tables:
-        for given in (i for i in table["contract"]["inputs"] if i["table"] in at):
+        for given in (i for i in table["contract"]["inputs"] if i["table"] in depth):
+            told = f"{table['table']} reads days [{given['window'][0]}, {given['window'][1]}) of {given['table']}"
             kind = "edge conserved" if given["accounts"] else "edge"
-            drawn.append(
-                _edge(
-                    at[given["table"]],
-                    at[table["table"]],
-                    wide,
-                    high,
-                    f"{table['table']} reads days [{given['window'][0]}, {given['window'][1]}) of {given['table']}",
-                    kind,
-                )
-            )
-    drawn += [_edge(at[p], at[f"manifests of {p}"], wide, high, f"training has pinned days of {p}", "edge") for p in pins]
-    for name, (x, y) in at.items():
-        box = tag("rect", x=x, y=y, width=wide, height=high, rx=4, class_="box focus" if name == focus else "box")
-        words = tag("text", name, x=x + 10, y=y + 20, class_="name")
-        drawn.append(tag("a", box, words, href=link(name)) if name in depth else tag("g", box, words))
+            drawn.append(_edge(places[given["table"]], places[table["table"]], told, kind))
+    drawn += [_edge(places[t], places["pins", t], f"training has pinned days of {t}: {words}", "edge") for t, words in pins.items()]
+    for name in depth:
+        drawn.append(tag("a", *_name(places[name], name, "box focus" if name == focus else "box"), href=link(name)))
+    drawn += [tag("g", *_name(places["pins", table], words, "box")) for table, words in pins.items()]
     label = "; ".join(f"{t['table']} is made of {', '.join(i['table'] for i in t['contract']['inputs']) or 'a source'}" for t in tables)
-    return figure(
-        4 + max(names.values()) * step - step + wide + 8,
-        8 + (max(rows.values()) + 0.5) * (high + 22),
-        f"Lineage: {label}",
-        *drawn,
-        class_="wide",
-    )
+    width, height = (max(p[n] for p in places.values()) for n in (0, 1))
+    return figure(width + NAME + 8, height + ROW, f"Lineage: {label}", *drawn, class_="wide")
 
 
-def _edge(a: tuple[float, float], b: tuple[float, float], wide: float, high: float, told: str, kind: str) -> Markup:
-    x0, y0, x1, y1 = a[0] + wide, a[1] + high / 2, b[0], b[1] + high / 2
+def _places(columns: Mapping[Any, int]) -> dict[Any, tuple[float, float]]:
+    """Upper left corners; every other column is half a row lower, so that a long arrow passes between boxes."""
+    rows: Counter[int] = Counter()
+    found = {}
+    for name, column in columns.items():
+        found[name] = (4 + (column - 1) * STEP, 8 + rows[column] * ROW + column % 2 * ROW / 2)
+        rows[column] += 1
+    return found
+
+
+def _name(place: tuple[float, float], words: str, kind: str) -> tuple[Markup, Markup]:
+    x, y = place
+    box = tag("rect", x=x, y=y, width=NAME, height=HIGH, rx=4, class_=kind)
+    return box, tag("text", words, x=x + 10, y=y + 20, class_="name")
+
+
+def _edge(a: tuple[float, float], b: tuple[float, float], told: str, kind: str) -> Markup:
+    x0, y0, x1, y1 = a[0] + NAME, a[1] + HIGH / 2, b[0], b[1] + HIGH / 2
     middle = (x0 + x1) / 2
     path = f"M{x0} {y0}C{middle} {y0} {middle} {y1} {x1 - 7} {y1}"
     head = f"M{x1 - 7} {y1 - 4}L{x1} {y1}L{x1 - 7} {y1 + 4}Z"
