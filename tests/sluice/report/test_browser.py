@@ -11,7 +11,7 @@ from selenium.webdriver.common.keys import Keys
 
 from sluice.report import pages
 from sluice.report.facts import gather
-from tests.sluice.report.planted import DAYS, HOSTILE, ITEMS, pipeline, put, refuse, result
+from tests.sluice.report.planted import DAYS, HOSTILE, ITEMS, put, refuse, result
 
 INSTALL = "apt-get install chromium chromium-driver"
 CHECKS, MOST_S = 2_000, 3.0
@@ -38,10 +38,10 @@ def chromium():
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def site(whole, tmp_path_factory):
     """A lake with 10,000 results of one table, hostile values and a refused day; its facts and its pages."""
-    folder = tmp_path_factory.mktemp("report")
-    pipeline(folder / "lake")
+    folder = tmp_path_factory.mktemp("browser")
+    shutil.copytree(whole, folder / "lake")
     many = [result("expect_column_values_to_not_be_null", f"column_{n}") for n in range(CHECKS - 1)]
     bad = result("expect_column_mean_to_be_between", HOSTILE, success=False, severity="warning", note=HOSTILE, observed_value=1.0)
     for day in DAYS[:5]:

@@ -1,9 +1,7 @@
 """`sluice report` as a cron job meets it: what is red ends in exit code 3, with what to do; where it may write."""
 
 import json
-import shutil
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -11,19 +9,7 @@ from typer.testing import CliRunner
 from schemas.contract import load
 from sluice.main import app
 from sluice.report.days import CAUSES
-from tests.sluice.report.planted import DAYS, FIRST, ITEMS, ROWS, pipeline, put, refuse, result
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    lake = tmp_path_factory.mktemp("report") / "lake"
-    pipeline(lake)
-    return lake
-
-
-@pytest.fixture
-def lake(whole, tmp_path):
-    return Path(shutil.copytree(whole, tmp_path / "lake"))
+from tests.sluice.report.planted import DAYS, FIRST, ITEMS, ROWS, put, refuse, result
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """The facts of the report against receipts, rows and quarantine of a small lake that Spark never saw."""
 
 import json
-import shutil
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -13,23 +11,10 @@ from schemas.contract import load
 from sluice.report import contents
 from sluice.report.contents import HIDDEN, hidden, profile_of
 from sluice.report.facts import gather
-from tests.sluice.report.planted import DAYS, FIRST, ITEMS, ROWS, pipeline, put, quarantine, receipt_on_disk, result
+from tests.sluice.report.planted import DAYS, FIRST, ITEMS, ROWS, put, quarantine, receipt_on_disk, result
 from training.manifest import create
 
 SPACE, EVENTS = load("entire_space"), load("events")
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A lake in which nothing is red; copied by those who change it."""
-    lake = tmp_path_factory.mktemp("report") / "lake"
-    pipeline(lake)
-    return lake
-
-
-@pytest.fixture
-def lake(whole, tmp_path):
-    return Path(shutil.copytree(whole, tmp_path / "lake"))
 
 
 def table(facts, name):

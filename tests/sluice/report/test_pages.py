@@ -10,7 +10,7 @@ import pytest
 
 from sluice.report import flow, pages, pictures, results
 from sluice.report.facts import gather
-from tests.sluice.report.planted import DAYS, HOSTILE, ITEMS, pipeline, put, quarantine, refuse, result
+from tests.sluice.report.planted import DAYS, HOSTILE, ITEMS, put, quarantine, refuse, result
 
 VOID = {"meta", "link", "input", "br", "img"}
 
@@ -48,11 +48,10 @@ def site_of(lake, out, **options):
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def site(whole, tmp_path_factory):
     """Pages of a lake in which nothing is red, and their facts."""
-    folder = tmp_path_factory.mktemp("report")
-    pipeline(folder / "lake")
-    return folder / "site", *site_of(folder / "lake", folder / "site")
+    out = tmp_path_factory.mktemp("pages") / "site"
+    return out, *site_of(whole, out)
 
 
 def test_every_link_leads_to_a_page_and_a_place_of_this_folder(site):
