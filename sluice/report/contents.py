@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from itertools import pairwise
@@ -31,7 +31,7 @@ Profile = dict[str, Values]
 
 def profile_of(table: Table, day: date, receipt: Mapping[str, Any], kept: Path | None) -> Profile:
     """The profile of a published day; read from `kept` when this content was looked at before, and left there."""
-    file = kept and kept / table.contract.name / f"{day}-{receipt['content_hash']}-{MOST_ROWS}.json"
+    file = kept and kept / _kept_name(receipt)
     if file and file.exists():
         return _read(json.loads(file.read_text()))
     files = table.files([day])
@@ -43,6 +43,17 @@ def profile_of(table: Table, day: date, receipt: Mapping[str, Any], kept: Path |
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps({name: asdict(v) | {"bins": list(v.bins.items())} for name, v in found.items()}))
     return found
+
+
+def _kept_name(receipt: Mapping[str, Any]) -> str:
+    return f"{receipt['table']}/{receipt['day']}-{receipt['content_hash']}-{MOST_ROWS}.json"
+
+
+def forget_others(kept: Path, receipts: Iterable[Mapping[str, Any]]) -> None:
+    """Remove profiles of days that are shown no more, or hold other rows by now."""
+    wanted = {kept / _kept_name(r) for r in receipts}
+    for file in set(kept.glob("*/*.json")) - wanted:
+        file.unlink()
 
 
 def _read(facts: dict[str, Any]) -> Profile:

@@ -9,7 +9,7 @@ from jobs.gate import suite_of
 from jobs.inputs import Tables
 from jobs.storage import NotPublishedError, lake_address
 from schemas.contract import Contract, load_all
-from sluice.report.contents import DRIFT, Profile, columns, excess, label_curves, profile_of, quarantine_samples
+from sluice.report.contents import DRIFT, Profile, columns, excess, forget_others, label_curves, profile_of, quarantine_samples
 from sluice.report.days import CAUSES, Changes, days_of_table, history, staged_drafts
 from training.manifest import ManifestError, load, names
 
@@ -41,6 +41,8 @@ def gather(
         watch(contract.name)
         of_days = days_of_table(tables, contract, changes[contract.name], drafts[contract.name], span, until)
         found.append(_table(tables, contract, of_days, changes[contract.name], personal, kept))
+    if kept:
+        forget_others(kept, (f["receipt"] for t in found for f in t["days"] if f["receipt"]))
     facts = {"lake": address, "made_at": datetime.now(UTC).isoformat(timespec="seconds"), "until": until and until.isoformat()}
     facts |= {"days": [d.isoformat() for d in span], "critical": [], "warnings": [], "tables": found}
     facts["manifests"] = _manifests(address, tables)

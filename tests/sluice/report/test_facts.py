@@ -67,6 +67,8 @@ def test_a_profile_is_kept_by_content_and_read_again(lake, tmp_path, monkeypatch
     monkeypatch.setattr(contents, "profile", lambda *a, **k: pytest.fail("looked at rows again"))
     again = gather(str(lake), kept=tmp_path / "kept")
     assert [t["columns"] for t in again["tables"]] == [t["columns"] for t in first["tables"]]
+    gather(str(lake), (DAYS[1], DAYS[1]), kept=tmp_path / "kept")
+    assert {p.name[:10] for p in (tmp_path / "kept").rglob("*.json")} == {str(DAYS[1])}  # the others are shown no more
 
 
 def test_a_profile_is_bounded(lake, monkeypatch):
