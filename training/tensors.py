@@ -79,14 +79,12 @@ def each_tensor(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
 
 def _columns(table: pa.Table, names: Sequence[str]) -> dict[str, pa.Array]:
     """Arrays by name; of a field of the items the flat one."""
-    structs: dict[str, pa.StructArray] = {}
-    arrays = {}
-    for name in names:
-        column, _, field = name.partition(".")
-        if field and column not in structs:
-            structs[column] = _one(table[column]).flatten()
-        arrays[name] = structs[column].field(field) if field else _one(table[column])
-    return arrays
+    fields: dict[str, pa.Array] = {}
+    for items in {name.partition(".")[0] for name in names if "." in name}:
+        structs = _one(table[items]).flatten()
+        parts = structs.flatten() if structs.null_count else map(structs.field, range(structs.type.num_fields))  # null with its struct
+        fields |= {f"{items}.{field.name}": part for field, part in zip(structs.type, parts, strict=True)}
+    return {name: fields[name] if "." in name else _one(table[name]) for name in names}
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:

@@ -286,7 +286,7 @@ def jobs_of(spark, action):
         value = action()
         return value, len(context.statusTracker().getJobIdsForGroup(group))
     finally:
-        context.setJobGroup("rest", "rest")
+        context.setLocalProperty("spark.jobGroup.id", None)
 
 
 def test_all_that_needs_no_shuffle_is_one_job_with_the_callers_figures(spark):

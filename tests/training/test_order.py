@@ -83,6 +83,14 @@ def test_order_is_a_function_of_identity_seed_and_epoch():
     assert shuffles == [tuple(map(tuple, whole(order, epoch))) for order in orders for epoch in (0, 1)]
 
 
+def test_windows_hold_other_row_groups_in_another_epoch():
+    order = Order("windows", 1, np.full(20, 100), 50, 5)
+    first, second = (
+        [frozenset(row // 100 for row in chain(*whole(order, epoch)[n : n + 10])) for n in range(0, 40, 10)] for epoch in (0, 1)
+    )
+    assert not set(first) & set(second)
+
+
 def test_the_order_of_a_manifest_is_the_same_in_years():
     """Figures of numpy 2.4: a change of them breaks every resume of a run that was started before it."""
     assert permutation(10, "a manifest", 17, 3, "row groups").tolist() == [1, 5, 4, 8, 6, 2, 3, 7, 0, 9]
