@@ -1,20 +1,23 @@
-"""The only module that knows operators: tables built by spark-submit, in the order that their contracts say.
+"""The only module that knows operators: tables built by spark-submit, in the order that their contracts say, and commands.
 
 Settings come from Airflow: the connection `spark_default` names the Spark master, the variable `sluice_lake` the root of all
-tables. A day is a run's partition key, because `ds` means another day for each way to start a run.
+tables; dags/README.md lists them all. A day is a run's partition key, because `ds` means another day for each way to start a run.
 """
 
 import json
 import re
+import shlex
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from airflow.exceptions import AirflowException
+from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+from airflow.providers.standard.hooks.subprocess import SubprocessHook
 from airflow.providers.standard.sensors.python import PythonSensor
-from airflow.sdk import Asset, BaseHook, CronPartitionTimetable, ObjectStoragePath
+from airflow.sdk import Asset, BaseHook, BaseOperator, CronPartitionTimetable, ObjectStoragePath, PartitionedAssetTimetable
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, AirflowSkipException
 
 from schemas.contract import Contract, load
@@ -22,6 +25,8 @@ from schemas.contract import Contract, load
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAILY = CronPartitionTimetable("0 0 * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d")
 """At midnight the day that ended; a later hour would take the last day out of every backfill."""
+NOON = CronPartitionTimetable("0 12 * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d")
+"""At noon the day that ended: by then its tables are there, or somebody wants to know."""
 DEFAULTS = {
     "owner": "sluice",
     "pool": "default_pool",  # another pool would have to be made first: tasks of an unknown one wait for ever, without a word
@@ -29,10 +34,11 @@ DEFAULTS = {
     "retry_delay": timedelta(minutes=5),
     "execution_timeout": timedelta(hours=6),
 }
+SPARK = "spark_default"
 JOBS = Path(__file__).parents[1] / "jobs"
 LAKE = "{{ var.value.sluice_lake }}"
-REFUSED = 3
-"""Exit code of a job whose gate or books refuse the day: building it again would give the same rows."""
+WRONG_USE, REFUSED = 2, 3
+"""Exit codes of commands and jobs; 3 when gate or books refuse the day: building it again would give the same rows."""
 
 
 class BuildTable(SparkSubmitOperator):
@@ -49,6 +55,7 @@ class BuildTable(SparkSubmitOperator):
             conf={"spark.log.level": "WARN"},
             owner=contract.owner,
             outlets=[Asset(table)],
+            max_active_tis_per_dag=1,  # a backfill's runs too: a day after another
             **settings,
         )
         self.table, self.day, self.must_be_published = table, day, must_be_published
@@ -58,22 +65,88 @@ class BuildTable(SparkSubmitOperator):
         check_day(self.day)
         if self.must_be_published and not is_published(self.receipts, self.day):
             raise AirflowSkipException(f"{self.table} {self.day} was never published: there is nothing to issue again")
-        self._check_connection()
+        check_connection()
         try:
             super().execute(context)
         except AirflowException as error:
             if re.search(rf"Error code is: {REFUSED}\.", str(error)):
                 raise AirflowFailException(f"{self.table} {self.day}: the gate or the books refused it; the job's log says why") from error
             raise
-        event = context["outlet_events"][Asset(self.table)]
-        event.extra = published_facts(self.receipts, self.day)
-        event.add_partitions(self.day)
+        tell(context, self.table, self.receipts, self.day, is_reissue=self.must_be_published)
 
-    def _check_connection(self) -> None:
-        try:
-            BaseHook.get_connection(self._conn_id)
-        except AirflowNotFoundException as error:  # the operator would quietly submit to YARN
-            raise AirflowFailException(f"no Airflow connection {self._conn_id}: add one that names the Spark master") from error
+
+class Command(BaseOperator):
+    """One run of the command line, in the folder that the variable `sluice_home` names; what it prints is the task's log."""
+
+    template_fields = ("command", "home", "day")
+    final = (WRONG_USE, REFUSED)
+    """Exit codes after which no other try is made."""
+
+    def __init__(self, *, command: str, day: str = "{{ partition_key }}", **settings: Any) -> None:
+        super().__init__(max_active_tis_per_dag=1, **settings)
+        self.command, self.day = f"sluice {command} --lake '{LAKE}'", day
+        self.home = "{{ var.value.sluice_home }}"
+        self.hook = SubprocessHook()
+
+    def arguments(self) -> list[str]:
+        """What is started; no shell reads it, so a variable cannot do more than give arguments."""
+        return shlex.split(self.command)
+
+    def execute(self, context: Any) -> None:
+        check_day(self.day)
+        Path(self.home).mkdir(parents=True, exist_ok=True)
+        code = self.hook.run_command(self.arguments(), cwd=self.home).exit_code
+        if code:
+            failure = AirflowFailException if code in self.final else AirflowException
+            raise failure(f"{self.command} ended with {code}; the log above says why")
+
+    def on_kill(self) -> None:
+        self.hook.send_sigterm()
+
+
+class Ingest(Command):
+    """The day of a source through its gates into the raw tables; what they publish becomes the events of their assets."""
+
+    template_fields = (*Command.template_fields, "receipts")
+    final = (WRONG_USE,)  # a day that is refused may be complete an hour later
+
+    def __init__(self, *, tables: tuple[str, ...], **settings: Any) -> None:
+        days = "{{ partition_key }}..{{ partition_key }}"
+        outlets = [Asset(table) for table in tables]
+        super().__init__(command=f"ingest {{{{ var.value.sluice_source }}}} --days {days}", outlets=outlets, **settings)
+        self.receipts = {table: receipts_of(load(table)) for table in tables}
+
+    def arguments(self) -> list[str]:
+        return [*super().arguments(), "--master", SparkSubmitHook(conn_id=SPARK)._connection["master"]]
+
+    def execute(self, context: Any) -> None:
+        check_connection()
+        super().execute(context)
+        for table, receipts in self.receipts.items():
+            tell(context, table, receipts, self.day)
+
+
+class Train(Command):
+    """Training on the days before the one that was published, measured on that one."""
+
+    template_fields = (*Command.template_fields, "receipts")
+
+    def __init__(self, *, model: str, **settings: Any) -> None:
+        contract = load(f"{model}_examples")
+        options = f"{{{{ var.value.get('sluice_train_{model}', '') }}}}"
+        command = f"train {model} --until {{{{ partition_key }}}} --test-days 1 {options}"
+        super().__init__(command=command, owner=contract.owner, **settings)
+        self.table, self.receipts = contract.name, receipts_of(contract)
+
+    def execute(self, context: Any) -> None:
+        if not is_published(self.receipts, self.day):
+            raise AirflowFailException(f"{self.table} {self.day} is not published: there is nothing to measure on")
+        events = context["triggering_asset_events"].get(Asset(self.table), ())
+        if events and all(event.extra["is_reissue"] for event in events):
+            raise AirflowSkipException(f"{self.table} {self.day} was issued again; the training of the next day reads it")
+        if not _published_before(self.receipts, self.day):
+            raise AirflowSkipException(f"{self.table} has no day before {self.day} to train on")
+        super().execute(context)
 
 
 def build_tables(*tables: str) -> dict[str, BuildTable]:
@@ -98,6 +171,17 @@ def build_tables(*tables: str) -> dict[str, BuildTable]:
                     tasks[known] = wait_for_labels(upstream, task.day, after)
                 tasks[known] >> task
     return built
+
+
+def ingest(*tables: str) -> None:
+    """Tasks of the current DAG that publish the day of these raw tables from the source, once its logs had time to settle."""
+    settled = _sensor("wait_for_logs", is_settled, day="{{ partition_key }}", hours="{{ var.value.get('sluice_source_hours', '1') }}")
+    settled >> Ingest(task_id="ingest", tables=tables, retries=6, retry_delay=timedelta(hours=1))
+
+
+def on_published(table: str) -> PartitionedAssetTimetable:
+    """Schedule of a DAG that runs for each day of a table when it is published, with that day as its partition key."""
+    return PartitionedAssetTimetable(assets=Asset(table))
 
 
 def reissue(contract: Contract, age: int) -> BuildTable:
@@ -136,6 +220,20 @@ def receipts_of(contract: Contract) -> str:
     return f"{LAKE}/{contract.name}/v{contract.version}/_receipts"
 
 
+def check_connection() -> None:
+    """Raises AirflowFailException when no connection names the Spark master: the operator would quietly submit to YARN."""
+    try:
+        BaseHook.get_connection(SPARK)
+    except AirflowNotFoundException as error:
+        raise AirflowFailException(f"no Airflow connection {SPARK}: add one that names the Spark master") from error
+
+
+def is_settled(day: str, hours: str) -> bool:
+    """The day has been over for so many hours."""
+    check_day(day)
+    return datetime.now(UTC) >= datetime.fromisoformat(f"{day}T00:00+00:00") + timedelta(days=1, hours=float(hours))
+
+
 def is_published(receipts: str, day: str) -> bool:
     """The newest receipt of that day is of a publish, and not of a withdrawal that left nothing in its place."""
     copies = _copies(receipts, day)
@@ -147,17 +245,31 @@ def knows_labels(receipts: str, day: str, until: str) -> bool:
     return not is_published(receipts, day) or published_facts(receipts, day)["label_as_of"] >= until
 
 
+def tell(context: Any, table: str, receipts: str, day: str, *, is_reissue: bool = False) -> None:
+    """Put what was published on the event of the table's asset, for that day."""
+    event = context["outlet_events"][Asset(table)]
+    event.extra = published_facts(receipts, day) | {"is_reissue": is_reissue}
+    event.add_partitions(day)
+
+
 def published_facts(receipts: str, day: str) -> dict[str, Any]:
-    """What a consumer pins: version, content hash, rows and label age in the newest receipt of the day."""
+    """What a consumer pins: version, content hash, rows and label age in the newest receipt of the day, and where that lies."""
     copies = _copies(receipts, day)
     if not copies:
         raise AirflowException(f"the job ended well, but {receipts} has no receipt of {day}; is the lake the one that the job wrote to?")
-    receipt = json.loads(copies[max(copies)].read_text())
+    newest = copies[max(copies)]
+    receipt = json.loads(newest.read_text())
     if receipt.get("is_withdrawn"):
         raise AirflowFailException(
             f"{receipt['table']} {day} was withdrawn ({receipt['withdrawal']['because']}) and stays so: build it by force"
         )
-    return {name: receipt[name] for name in ("table", "day", "version", "content_hash", "rows", "label_as_of")}
+    return {name: receipt[name] for name in ("table", "day", "version", "content_hash", "rows", "label_as_of")} | {"receipt": str(newest)}
+
+
+def _published_before(receipts: str, day: str) -> bool:
+    """An earlier day has a receipt."""
+    folder = ObjectStoragePath(receipts)
+    return any(re.fullmatch(r"\d{4}-\d\d-\d\d\.\d+\.json", path.name) and path.name < day for path in folder.iterdir())
 
 
 def _copies(receipts: str, day: str) -> dict[int, ObjectStoragePath]:

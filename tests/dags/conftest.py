@@ -20,6 +20,9 @@ ROOT = Path(__file__).parents[2]
 def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", "spark://spark-master:7077")
     monkeypatch.setenv("AIRFLOW_VAR_SLUICE_LAKE", str(tmp_path / "lake"))
+    monkeypatch.setenv("AIRFLOW_VAR_SLUICE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("AIRFLOW_VAR_SLUICE_SOURCE", "files --from '/logs/of the shop' --rename uid=user_id")
+    monkeypatch.setenv("AIRFLOW_VAR_SLUICE_TRAIN_HHSFT", "--size base --days 28")
 
 
 @pytest.fixture(scope="session")
@@ -44,14 +47,25 @@ def context() -> dict[str, Any]:
         "macros": macros,
         "var": {"value": VariableAccessor(deserialize_json=False)},
         "outlet_events": OutletEventAccessors(),
+        "triggering_asset_events": {},
     }
 
 
 @pytest.fixture
 def spark_submit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A `spark-submit` on PATH that does what a test writes into it."""
-    script = tmp_path / "bin" / "spark-submit"
-    script.parent.mkdir()
+    return program("spark-submit", monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def sluice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A `sluice` on PATH that does what a test writes into it."""
+    return program("sluice", monkeypatch, tmp_path)
+
+
+def program(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    script = tmp_path / "bin" / name
+    script.parent.mkdir(exist_ok=True)
     script.write_text("#!/bin/sh\nexit 0\n")
     script.chmod(0o755)
     monkeypatch.setenv("PATH", str(script.parent), prepend=os.pathsep)
