@@ -192,7 +192,7 @@ def _module_of(build: Build, contract: Contract) -> str:
 def engine_versions() -> dict[str, str]:
     """Versions that could change a row, for the receipt."""
     found = {"python": platform.python_version()}
-    for name in ("sluice-data", "pyspark", "deltalake", "pyarrow", "faiss-cpu"):
+    for name in ("sluice-data", "pyspark", "deltalake", "pyarrow", "faiss-cpu", "bm25s"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

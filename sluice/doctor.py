@@ -13,7 +13,7 @@ from jobs.session import DELTA_JARS, MIN_JAVA, SetupError, check_java, fetch_del
 from jobs.storage import check_lake, lake_address
 from schemas.contract import ContractError
 
-PACKAGES = ("pyspark", "delta-spark", "deltalake", "pyarrow", "great-expectations", "faiss-cpu", "typer", "rich")
+PACKAGES = ("pyspark", "delta-spark", "deltalake", "pyarrow", "great-expectations", "faiss-cpu", "bm25s", "typer", "rich")
 LEAST_FREE = 1 << 30
 
 

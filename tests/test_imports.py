@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = {"pyspark", "delta", "deltalake", "torch", "transformers", "pandas", "great_expectations", "faiss"}
+HEAVY = {"pyspark", "delta", "deltalake", "torch", "transformers", "pandas", "great_expectations", "faiss", "bm25s"}
 CODE = """
 import importlib, sys
 for module in sys.argv[1:]:
