@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import LongType, StructField, StructType
 
 from jobs.commit import parquet_files
-from jobs.conform import account_column
+from jobs.conform import FATE, account_column
 from jobs.storage import filesystem, spark_address
 from schemas.contract import Contract
 
@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 
 class GateError(RuntimeError):
-    """The gate refused to publish: what failed, by how much, and how to look at it."""
+    """The gate refused to publish: what failed, by how much, and how to look at it.
+
+    Carries the names of the critical expectations that failed, and the accounts that do not balance.
+    """
+
+    def __init__(self, message: str, expectations: Sequence[str] = (), accounts: Sequence[Mapping[str, Any]] = ()) -> None:
+        super().__init__(message)
+        self.expectations, self.accounts = list(expectations), list(accounts)
 
 
 def fate_struct(account: str, fates: Sequence[str]) -> StructField:
@@ -47,6 +54,15 @@ def fates_not_kept(spark: "SparkSession", root: str, folder: str, fates: Mapping
     return fates_of(fates, spark.read.schema(schema).option("recursiveFileLookup", "true").parquet(*paths).agg(*sums).first().asDict())
 
 
+def excluded_by_fate(spark: "SparkSession", root: str, folder: str) -> dict[str, int]:
+    """How many rows the build left out, by the name that it gave each."""
+    paths = split_files(root, f"{folder}/split=excluded")
+    if not paths:
+        return {}
+    rows = spark.read.schema(f"{FATE} string").option("recursiveFileLookup", "true").parquet(*paths)
+    return {row[FATE]: row["count"] for row in sorted(rows.groupBy(FATE).count().collect())}  # <= fates that a job names
+
+
 def split_files(root: str, folder: str) -> list[str]:
     fs, base = filesystem(f"{root}/{folder}")
     prefix = "" if "://" not in root else root.split("://")[0] + "://"
@@ -68,6 +84,7 @@ def balance(contract: Contract, day: date, left: Sequence[Mapping[str, Any]], fa
         ]
         raise GateError(
             f"{contract.name} {day}: the books do not balance, nothing is published:\n" + "\n".join(lines) + "\n"
-            f"The build in jobs/{contract.name}.py loses or repeats rows (or the source does); the staged day is kept."
+            f"The build in jobs/{contract.name}.py loses or repeats rows (or the source does); the staged day is kept.",
+            accounts=wrong,
         )
     return accounts

@@ -17,7 +17,7 @@ from pyspark.sql.types import ArrayType
 
 from expectations.compile import audit, fingerprint, implied
 from expectations.suite import Suite
-from jobs.books import GateError, add_fates, balance, fate_struct, fate_sums, fates_not_kept, fates_of
+from jobs.books import GateError, add_fates, balance, excluded_by_fate, fate_struct, fate_sums, fates_not_kept, fates_of
 from jobs.commit import StagedFile, publish, staged_files
 from jobs.conform import bookkeeping, of_element
 from jobs.content import content_hash, hash_sums, row_hash
@@ -43,6 +43,7 @@ class Audit:
     results: tuple[dict[str, Any], ...]
     totals: dict[str, Any]
     fates: dict[str, dict[str, int]]
+    excluded: dict[str, int]
     quarantined: dict[str, int]
 
 
@@ -83,6 +84,7 @@ def admit(spark: "SparkSession", lake: str, draft: dict[str, Any], accept: Mappi
         "content_hash": seen.content_hash,
         "totals": seen.totals,
         "accounts": accounts,
+        "excluded": seen.excluded,
         "quarantined": seen.quarantined,
         "quarantine_version": quarantine,
         "labels_flipped": labels,
@@ -116,6 +118,7 @@ def audit_staged(spark: "SparkSession", lake: str, draft: Mapping[str, Any]) -> 
         results=tuple(results),
         totals=_totals(contract, rows, values),
         fates=add_fates(fates_of(fates, values), fates_not_kept(spark, root, folder, fates)),
+        excluded=excluded_by_fate(spark, root, folder),
         quarantined=quarantined_by_rule(spark, root, folder),
     )
 
@@ -199,7 +202,8 @@ def _refuse_failed(contract: Contract, day: date, seen: Audit, accept: Mapping[s
     raise GateError(
         f"{contract.name} {day}: the gate refused to publish, {count} failed:\n" + "\n".join(lines) + "\n"
         f"The staged day is kept. Look at it: sluice gate {contract.name} --day {day}. If it is right after all: "
-        f'sluice gate {contract.name} --day {day} --accept "{names[0]}" --because "..."'
+        f'sluice gate {contract.name} --day {day} --accept "{names[0]}" --because "..."',
+        expectations=names,
     )
 
 

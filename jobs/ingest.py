@@ -22,6 +22,7 @@ from jobs.run import Outcome, UsageError, facts_now, new_run_id, publish_rows
 from jobs.session import suited_to
 from jobs.sources import RawTable
 from jobs.storage import OWNER, check_lake, filesystem, lake_address, open_table, spark_address, write_json
+from jobs.watch import tell_refused, watched
 from schemas.contract import Account, Contract, load
 
 if TYPE_CHECKING:
@@ -84,7 +85,11 @@ def _ingest_table(
         rows = spark.read.schema(_with_types(raw.frame)).parquet(spark_address(scratch))
         counts = rows.groupBy("day", "_fate").agg(F.sum("_num_lines").alias("lines")).collect()  # <= days x named fates
         lines = {(r["day"], r["_fate"]): r["lines"] for r in counts}
-        _refuse_lost_lines(contract, lines, raw.lines, days)
+        try:
+            _refuse_lost_lines(contract, lines, raw.lines, days)
+        except GateError as refusal:
+            tell_refused(lake, contract, days or (), refusal, f"sluice ingest {options['source']} --help-source")
+            raise
         fates = tuple(sorted({fate for _, fate in lines} | {KEPT, QUARANTINED}))
         for day in _days(lines, days, days_too):
             yield _publish(spark, lake, contract, rows, day, lines, fates, options)
@@ -104,10 +109,21 @@ def _publish(
     of_day = rows.where(F.col("day") == F.lit(day)).withColumn("_lines", tally(F.col("_fate"), fates, F.col("_num_lines")))
     facts = facts_now(contract, f"jobs.sources.{options['source']}", options)
     went_in = sum(n for (d, _), n in lines.items() if d == day)
-    draft = {"seen": open_table(lake, contract).changes(day), **facts, "inputs": {}, "label_as_of": None, "reasons": ["ingested"]}
+    draft = {
+        "run_id": new_run_id(),
+        "seen": open_table(lake, contract).changes(day),
+        **facts,
+        "inputs": {},
+        "label_as_of": None,
+        "reasons": ["ingested"],
+    }
     draft |= {"accounts": [{"account": "lines", "input": options["source"], "in": went_in}]}
-    with suited_to(spark, went_in * LINE_BYTES):
-        return publish_rows(spark, lake, contract, of_day, day, {"lines": account}, draft)
+
+    def work() -> Outcome:
+        with suited_to(spark, went_in * LINE_BYTES):
+            return publish_rows(spark, lake, contract, of_day, day, {"lines": account}, draft)
+
+    return watched(lake, contract, day, draft, work)
 
 
 def _refuse_lost_lines(contract: Contract, lines: Mapping[tuple[Any, str], int], read: int, days: tuple[date, date] | None) -> None:

@@ -27,6 +27,7 @@ from jobs.measure import measured, task_seconds
 from jobs.messages import UsageError, full_disk_explained, guarded
 from jobs.session import session, suited_to
 from jobs.storage import check_lake, filesystem, lake_address, spark_address, table_root, withdrawn_sentence
+from jobs.watch import watched
 from schemas.contract import Account, Contract, ContractError
 
 if TYPE_CHECKING:
@@ -119,14 +120,18 @@ def _build_once(
     if not reasons and not force:
         return Outcome(contract.name, day, "withdrawn" if "withdrawal" in held else "up_to_date", (), held)
     is_same = not reasons and "withdrawal" not in held and held["label_as_of"] == (label and label.isoformat())
-    draft = {"seen": seen, "must_hash": held["content_hash"] if is_same else None, **facts}
+    draft = {"run_id": new_run_id(), "seen": seen, "must_hash": held["content_hash"] if is_same else None, **facts}
     draft |= {"inputs": {name: found.as_json() for name, found in pinned.items()}, "accounts": left_sides(contract, pinned, day)}
     draft |= {"label_as_of": label and label.isoformat(), "reasons": reasons or ["forced"]}
     frames = {name: found.table.read(spark, found.days) for name, found in pinned.items()}
     accounts = {a.name: a for i in contract.inputs for a in i.accounts}
     num_bytes = sum(r["bytes"] for found in pinned.values() for r in found.receipts.values())
-    with suited_to(spark, num_bytes):
-        return publish_rows(spark, lake, contract, build(frames, day, **options), day, accounts, draft)
+
+    def work() -> Outcome:
+        with suited_to(spark, num_bytes):
+            return publish_rows(spark, lake, contract, build(frames, day, **options), day, accounts, draft)
+
+    return watched(lake, contract, day, draft, work)
 
 
 def publish_rows(
@@ -139,12 +144,17 @@ def publish_rows(
     draft: dict[str, Any],
 ) -> Outcome:
     """Conform, stage, audit, balance and publish the rows of one day; `draft` is what the receipt already knows."""
-    root, run_id = table_root(lake, contract), new_run_id()
-    started = datetime.now(UTC).isoformat(timespec="seconds")
+    root, started = table_root(lake, contract), datetime.now(UTC).isoformat(timespec="seconds")
     staged = conform(rows, contract, suite_of(contract.name).row_rules, accounts)
     fates = {name: staged.schema[f"_{name}"].dataType.names for name in accounts}
-    draft = {"table": contract.name, "day": day.isoformat(), "run_id": run_id, "folder": f"day={day}/b={run_id}", **draft}
-    draft |= {"fates": fates, "version_of_contract": contract.version, "pid": os.getpid(), "host": socket.gethostname()}
+    draft = {"table": contract.name, "day": day.isoformat(), "run_id": new_run_id(), **draft}
+    draft |= {
+        "folder": f"day={day}/b={draft['run_id']}",
+        "fates": fates,
+        "version_of_contract": contract.version,
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+    }
     draft |= {"started_at": started, "engines": engine_versions()}
     with full_disk_explained(f"{contract.name} {day}", root):
         receipt = _stage_and_admit(spark, lake, root, staged, draft)

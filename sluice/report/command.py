@@ -19,6 +19,7 @@ def report(
     until: Annotated[
         str | None, typer.Option("--until", help="Days of tables in use up to this one must be there; default: each table's last.")
     ] = None,
+    notify: Annotated[bool, typer.Option("--notify", help="Tell each red thing that no person decided to SLUICE_HOOK too.")] = False,
     personal: Annotated[bool, typer.Option("--personal", help="Show personal columns in samples of quarantine.")] = False,
     lake: Lake = LAKE,
     as_json: Json = False,
@@ -39,6 +40,7 @@ def report(
         from jobs.storage import check_lake
         from sluice.report import pages
         from sluice.report.facts import gather
+        from sluice.report.notify import notify as notify_hook
         from sluice.screens import print_json, progress
 
         check_lake(lake, must_exist=True)
@@ -57,6 +59,8 @@ def report(
             print(_sentence(facts, str(folder)))
         for entry in facts["critical"]:
             print(_line(entry), file=sys.stderr)
+        if notify:
+            notify_hook(facts)
         if facts["critical"]:
             raise typer.Exit(RED)
 
