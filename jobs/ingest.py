@@ -1,4 +1,4 @@
-"""From a source to the three raw tables, through their gates: `ingest("simulator", ...)`.
+"""From a source to the raw tables, through their gates: `ingest("simulator", ...)`.
 
 A source's rows are written once to a scratch folder split by day, counted against the source's own independent count, and
 then published day by day. Every line has a fate: a row, a named exclusion, or quarantine.
@@ -28,7 +28,7 @@ from schemas.contract import Account, Contract, load
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-RAW_TABLES = ("items", "requests", "events")
+RAW_TABLES = ("items", "requests", "events", "judgements")
 CONTROL = ("_fate", "_rule", "_reason", "_raw", "_line", "_num_lines")
 LINE_BYTES = 500  # of parquet that a line of a raw log takes, at most: a request with 60 candidates
 

@@ -7,6 +7,7 @@ from schemas.contract import load, load_all
 
 ROOT = Path(__file__).parents[2]
 EXPECTED = Path(__file__).parent / "expected"
+ON_NO_SCHEDULE = {"judgements"}  # people grade when they do; `sluice ingest` by hand
 
 
 def jobs_of(dag) -> list:
@@ -86,7 +87,7 @@ def test_a_table_is_built_by_one_dag_only(dags):
     built = [task.table for dag in dags.values() for task in jobs_of(dag) if not task.must_be_published]
     assert len(built) == len(set(built))
     ingested = [table for dag in dags.values() for task in dag.tasks if task.task_id == "ingest" for table in task.receipts]
-    assert sorted(built + ingested) == sorted(contract.name for contract in load_all())
+    assert sorted(built + ingested) == sorted({contract.name for contract in load_all()} - ON_NO_SCHEDULE)
 
 
 def test_immature_days_are_issued_again_at_the_ages_of_the_contract(dags):

@@ -16,7 +16,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from features.sampling import draw
-from jobs.ingest import RAW_TABLES, ingest
+from jobs.ingest import ingest
 from jobs.inputs import Tables
 from jobs.plan import plan, run_plan
 from jobs.sources import RawTable, simulator
@@ -49,7 +49,7 @@ class Shop:
         return Tables(self.lake)[table].receipts()
 
     def raw_hashes(self) -> dict[tuple[str, date], str]:
-        found = {table: Tables(self.lake)[table] for table in RAW_TABLES}
+        found = {table: Tables(self.lake)[table] for table in simulator.TABLES}
         return {(name, day): table.receipt(day)["content_hash"] for name, table in found.items() for day in table.days}
 
     def files(self, spark: "SparkSession", table: str) -> list[str]:
@@ -205,7 +205,7 @@ def test_the_multipliers_of_the_paper(shop):
 def test_the_books_of_every_table_day_balance(shop):
     accounts = [
         (r["table"], r["day"], a)
-        for table in (*RAW_TABLES, "attributions", "entire_space")
+        for table in (*simulator.TABLES, "attributions", "entire_space")
         for r in shop.receipts(table)
         for a in r["accounts"]
     ]
