@@ -66,5 +66,5 @@ clean:  ## Remove the environment and all caches; tables and Delta's jars stay
 	@touch $@
 
 .venv/jars: requirements/core.txt .venv/core
-	$(BIN)/python -m jobs.session
+	$(BIN)/python -m jobs.jars
 	@touch $@

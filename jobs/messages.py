@@ -10,7 +10,7 @@ from deltalake.exceptions import DeltaError
 
 from jobs.commit import LostRaceError
 from jobs.gate import GateError
-from jobs.session import SetupError
+from jobs.jars import SetupError
 from jobs.sources import SourceError
 from jobs.storage import NotPublishedError
 from schemas.contract import ContractError

@@ -1,27 +1,22 @@
-"""The Spark session: one set of settings for every entrance, and Delta's jars, fetched once.
+"""The Spark session: one set of settings for every entrance.
 
-Jobs read and stage plain parquet files by Delta's own file list, so they need no Delta in the JVM; the jars are there for
+Jobs read and stage plain parquet files by Delta's own file list, so they need no Delta in the JVM; its jars are put there for
 whoever opens a table as `spark.read.format("delta")`.
 """
 
 import logging
 import os
-import re
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from jobs.jars import check_java, jar_paths, s3_jar_paths
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-DELTA_JARS = ("delta-spark_4.1_2.13", "delta-storage", "delta-kernel-api", "delta-kernel-defaults", "delta-kernel-unitycatalog")
-MIN_JAVA = 17
 SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.ansi.enabled": "true",
@@ -46,78 +41,9 @@ SMALL = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode
 SMALL_BYTES = 8 << 20  # of parquet; a day of 1,000 requests took 5 s interpreted, 12 s compiled; compiled wins from some 100,000 on
 
 
-class SetupError(RuntimeError):
-    """Something outside Sluice is missing or too old; the message says how to install it."""
-
-
-def jar_folder() -> Path:
-    """Where Delta's jars lie: SLUICE_JARS, or a folder of the user's cache named by the version."""
-    default = Path.home() / ".cache" / "sluice" / f"jars-{version('delta-spark')}"
-    return Path(os.environ.get("SLUICE_JARS") or default)
-
-
-def jar_paths() -> list[Path]:
-    """The jars that are there, in a fixed order; fewer than DELTA_JARS when they were not fetched."""
-    release = version("delta-spark")
-    return [p for name in DELTA_JARS if (p := jar_folder() / f"{name}-{release}.jar").exists()]
-
-
-def fetch_delta_jars() -> Path:
-    """Fetch Delta's jars with the Ivy that pyspark brings, unless they are there. Returns their folder."""
-    folder, release = jar_folder(), version("delta-spark")
-    if len(jar_paths()) == len(DELTA_JARS):
-        return folder
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        for name in DELTA_JARS:
-            command = [java_binary(), "-jar", str(_ivy_jar()), "-cache", f"{scratch}/cache", "-confs", "master"]
-            command += ["-dependency", "io.delta", name, release, "-retrieve", f"{scratch}/[artifact]-[revision].[ext]"]
-            done = subprocess.run(command, capture_output=True, text=True)
-            fetched = Path(scratch) / f"{name}-{release}.jar"
-            if done.returncode or not fetched.exists():
-                tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-5:])
-                raise SetupError(f"could not fetch {name} {release} to {folder}; check the network, then run this again:\n{tail}")
-            fetched.replace(folder / fetched.name)
-    return folder
-
-
-def _ivy_jar() -> Path:
-    import pyspark
-
-    return next((Path(pyspark.__file__).parent / "jars").glob("ivy-*.jar"))
-
-
-def java_binary() -> str:
-    """The Java that Spark would start. Raises SetupError when there is none."""
-    home = os.environ.get("JAVA_HOME")
-    if home and not Path(home, "bin", "java").exists():
-        raise SetupError(f"JAVA_HOME is {home}, which has no bin/java; set it to the folder of Java {MIN_JAVA} or newer, or unset it")
-    found = str(Path(home) / "bin" / "java") if home else shutil.which("java")
-    if not found:
-        raise SetupError(
-            f"no Java {MIN_JAVA} or newer; install it: apt-get install openjdk-17-jre-headless (macOS: brew install openjdk@17)"
-        )
-    return found
-
-
-def java_version() -> int:
-    """Major version of that Java. Raises SetupError when it does not say one."""
-    banner = subprocess.run([java_binary(), "-version"], capture_output=True, text=True).stderr
-    match = re.search(r'version "(?:1\.)?(\d+)', banner)
-    if not match:
-        raise SetupError(f"{java_binary()} does not tell its version: {banner[:200]!r}; set JAVA_HOME to Java {MIN_JAVA} or newer")
-    return int(match.group(1))
-
-
-def check_java() -> None:
-    """Raises SetupError when Java is missing or older than Spark needs."""
-    if (found := java_version()) < MIN_JAVA:
-        raise SetupError(f"Java {found} is too old, Spark needs {MIN_JAVA}; install it: apt-get install openjdk-17-jre-headless")
-
-
 def session(name: str = "sluice", master: str | None = None, conf: Mapping[str, str] | None = None, delta: bool = False) -> "SparkSession":
     """The running session, or a new one: on `master`, else on what spark-submit chose, else on this machine's cores."""
-    from pyspark import SparkConf
+    from pyspark import SparkConf, SparkContext
     from pyspark.sql import SparkSession
 
     submitted = SparkConf()
@@ -127,11 +53,13 @@ def session(name: str = "sluice", master: str | None = None, conf: Mapping[str, 
         builder = builder.master(master or "local[*]")
         check_java()
     is_local = (master or submitted.get("spark.master", "local")).startswith("local")
-    settings = SETTINGS | (_local_settings() if is_local else {}) | (_delta_settings() if delta else {}) | dict(conf or {})
+    settings = SETTINGS | (_local_settings() if is_local else _cluster_settings()) | (_delta_settings() if delta else {})
+    settings |= _s3_settings() | dict(conf or {})
     for key, value in settings.items():
         if key in SETTINGS or not is_submitted or not submitted.contains(key):
             builder = builder.config(key, value)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    SparkContext.PACKAGE_EXTENSIONS = (*{*SparkContext.PACKAGE_EXTENSIONS, ".whl"},)  # a wheel of --py-files is a zip like any other
     spark = builder.getOrCreate()
     # a failed task's trace is pages long and its cause is told in one line: jobs.messages.cause
     spark.sparkContext.setLogLevel(os.environ.get("SLUICE_SPARK_LOG", "FATAL"))
@@ -163,8 +91,21 @@ def _local_settings() -> dict[str, str]:
     own = {"spark.driver.memory": memory, "spark.sql.shuffle.partitions": cores, "spark.ui.showConsoleProgress": progress}
     quiet = Path(__file__).with_name("log4j2.properties")
     own |= {"spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={quiet}"} if quiet.exists() else {}
-    jars = [str(p) for p in jar_paths()]
+    jars = [str(p) for p in (*jar_paths(), *s3_jar_paths())]
     return LOCAL_SETTINGS | own | ({"spark.driver.extraClassPath": os.pathsep.join(jars)} if jars else {})
+
+
+def _cluster_settings() -> dict[str, str]:
+    """Executors get the jars for s3a:// from the driver; a job that was submitted brings its own."""
+    jars = ",".join(map(str, s3_jar_paths()))
+    return {"spark.jars": jars} if jars else {}
+
+
+def _s3_settings() -> dict[str, str]:
+    """Where s3a:// finds its server, by the environment. Keys are no settings: Spark itself takes them from the environment."""
+    endpoint, region = os.environ.get("AWS_ENDPOINT_URL"), os.environ.get("AWS_REGION")
+    found = {"spark.hadoop.fs.s3a.endpoint": endpoint, "spark.hadoop.fs.s3a.path.style.access": "true"} if endpoint else {}
+    return found | ({"spark.hadoop.fs.s3a.endpoint.region": region} if region else {})
 
 
 def _delta_settings() -> dict[str, str]:
@@ -172,7 +113,3 @@ def _delta_settings() -> dict[str, str]:
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     }
-
-
-if __name__ == "__main__":
-    print(f"Delta's jars: {fetch_delta_jars()}", file=sys.stderr)

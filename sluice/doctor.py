@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from jobs.session import DELTA_JARS, MIN_JAVA, SetupError, check_java, fetch_delta_jars, jar_folder, jar_paths, java_binary, java_version
+from jobs.jars import DELTA_JARS, MIN_JAVA, SetupError, check_java, fetch_delta_jars, jar_folder, jar_paths, java_binary, java_version
 from jobs.storage import check_lake, lake_address
 from schemas.contract import ContractError
 

@@ -181,7 +181,7 @@ def test_replaced_files_stay_readable_until_retention_is_over_for_both_readers(s
     assert (live / "split=kept" / "part-0.parquet").exists()
     assert items_at(lake) == ["other", "three"]
     if not spark.conf.get("spark.driver.extraClassPath", ""):
-        pytest.skip("Delta's jars are not there; fetch them: python -m jobs.session")
+        pytest.skip("Delta's jars are not there; fetch them: python -m jobs.jars")
     by_spark = spark.read.format("delta").load(str(root(lake))).select("item_id").collect()
     assert sorted(r["item_id"] for r in by_spark) == ["other", "three"]
 

@@ -9,8 +9,8 @@ from deltalake.exceptions import DeltaError
 
 from jobs.commit import LostRaceError
 from jobs.gate import GateError
+from jobs.jars import SetupError
 from jobs.messages import DONE, FAILED, REFUSED, USAGE, UsageError, cause, full_disk_explained, guarded
-from jobs.session import SetupError
 from jobs.sources import SourceError
 from jobs.storage import NotPublishedError
 from schemas.contract import ContractError

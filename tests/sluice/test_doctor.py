@@ -6,7 +6,7 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from jobs.session import DELTA_JARS
+from jobs.jars import DELTA_JARS
 from sluice.main import app
 
 
@@ -16,7 +16,7 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setenv("SLUICE_JARS", str(tmp_path / "jars"))
-    monkeypatch.setattr("jobs.session.version", lambda _name: "1.0")
+    monkeypatch.setattr("jobs.jars.version", lambda _name: "1.0")
     for folder in ("bin", "jars", "lake"):
         (tmp_path / folder).mkdir()
     for jar in DELTA_JARS:
@@ -80,7 +80,7 @@ def test_missing_jars_are_counted_and_fetching_is_named(machine):
 def test_fetching_that_fails_says_where_to_and_what_to_check(machine):
     (machine / "jars" / f"{DELTA_JARS[0]}-1.0.jar").unlink()
     result = doctor(machine, "--fetch", code=1)  # this Java fetches nothing
-    assert f"could not fetch {DELTA_JARS[0]} 1.0 to {machine / 'jars'}; check the network" in result.stderr
+    assert f"could not fetch {DELTA_JARS[0]}-1.0.jar to {machine / 'jars'}; check the network" in result.stderr
 
 
 def test_a_lake_that_cannot_be_is_told_with_the_option(machine):
