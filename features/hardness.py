@@ -1,0 +1,95 @@
+"""What makes a query hard for a search that matches words: it asks, compares, excludes, or says it in other words than the catalogue.
+
+Cues are English and Chinese words, our choice after the four hard types of LREM (arXiv 2510.14321): Q&A, alternative, negative, knowledge.
+"""
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from features.text import WORD, norm_query, words
+
+TYPES = ("question", "alternative", "negation", "knowledge", "plain")
+"""In order of precedence."""
+_QUESTION = (
+    r"^(what|which|who|whom|whose|when|where|why|how|does|(can|should|do|could) (i|you|we)|(is|are) (it|there|they))( |$)"
+    r"|(^| )(what|how|where) (to|do|can)( |$)"
+)
+_QUESTION_MARKS = r"[?？]\s*$|怎么|如何|什么|哪|吗$"
+_ALTERNATIVE = (
+    r"(^| )(alternatives?|substitutes?|equivalents?|dupes?|replacement) (to|for|of)( |$)|(^| )(alternatives?|dupes?)$"
+    r"|(^| )(instead of|rather than|similar to|(cheap|bett|small|light|strong)er than)( |$)|[^ ] like (?!new)[^ ]"
+)
+_ALTERNATIVE_MARKS = "平替|替代|代替|类似"
+_EXCLUDING = "(?:without|no|not|non|except|excluding|minus|sans|free (?:from|of))"
+_BETWEEN = "(?: (?:a|an|the|any|too|very|made|of|from|with|in|for|containing|being))*"
+_NEGATED = rf"(?:^| ){_EXCLUDING}{_BETWEEN} ((?!\d)[^ ]+(?: (?:or|and|nor) [^ ]+)*)"  # no 5 is a number, not a negation
+_LACKING = r"(?<![^ ])((?!hands |toll )[^ ]+) free(?! (?:from|of) )(?= |$)"  # sugar free; hands free is a feature
+_NEGATION_MARKS = "不含|不带|不要|除了"
+_NO_CONTENT = """
+a an and any are as at be by can could do does for from has have how i if in instead is it its like made me my no non not of off on or
+sans should similar so some something than that the their them then there these they thing things this those to too used using want was
+we what when where which while who whom whose why will with without you your
+alternative alternatives substitute except excluding minus nor rather dupe dupes equivalent free
+"""
+
+
+def hardness(query: Column, is_carried: Column) -> Column:
+    """One of TYPES: the first whose cue the query has; knowledge where no title carries all its content words, else plain.
+
+    Nulls: null for a query that `norm_query` leaves empty.
+    """
+    return F.coalesce(hardness_by_cue(query), F.when(norm_query(query).isNotNull(), F.when(is_carried, "plain").otherwise("knowledge")))
+
+
+def hardness_by_cue(query: Column) -> Column:
+    """question, alternative or negation; null for a query without a cue of these."""
+    normal, spoken = norm_query(query), _spoken(query)
+    return (
+        F.when(spoken.rlike(_QUESTION) | normal.rlike(_QUESTION_MARKS), "question")
+        .when(spoken.rlike(_ALTERNATIVE) | normal.rlike(_ALTERNATIVE_MARKS), "alternative")
+        .when(spoken.rlike(_NEGATED) | spoken.rlike(_LACKING) | normal.rlike(_NEGATION_MARKS), "negation")
+    )
+
+
+def negated_words(query: Column) -> Column:
+    """The words that a negation excludes: sugar of `tea without sugar`, `non sugar sweets` and `sugar-free`. Empty for most queries."""
+    spoken = F.coalesce(_spoken(query), F.lit(""))
+    phrases = F.concat(F.regexp_extract_all(spoken, F.lit(_NEGATED), F.lit(1)), F.regexp_extract_all(spoken, F.lit(_LACKING), F.lit(1)))
+    found = F.split(F.array_join(phrases, " "), " ")
+    return F.array_distinct(F.filter(found, lambda word: ~word.isin("", "or", "and", "nor")))
+
+
+def content_words(query: Column) -> Column:
+    """The query's words less function words, words of the cues, and those that a negation excludes; all words where none is left.
+
+    Nulls: null for a query that `norm_query` leaves empty.
+    """
+    every = words(query)
+    left = F.array_except(every, F.array_union(F.split(F.lit(" ".join(_NO_CONTENT.split())), " "), negated_words(query)))
+    return F.when(F.size(left) > 0, left).otherwise(every)
+
+
+def with_carried(queries: DataFrame, titles: DataFrame) -> DataFrame:
+    """`queries` with is_carried: some title has all content words of the query.
+
+    Rows: those of `queries`, each query_norm once. Columns: needs query_norm; titles need item_id, title.
+    Cost: each query is compared with the titles that have its rarest word.
+    """
+    wanted = queries.select("query_norm", content_words(F.col("query_norm")).alias("wanted"))
+    by_word = titles.select("item_id", words(F.col("title")).alias("carried")).select(
+        "item_id", "carried", F.explode("carried").alias("word")
+    )
+    counts = by_word.groupBy("word").agg(F.count(F.lit(1)).alias("num_titles"))
+    found = wanted.select("query_norm", "wanted", F.explode("wanted").alias("word")).join(counts, on=["word"], how="inner")  # one a word
+    rarest = found.groupBy("query_norm", "wanted").agg(
+        F.min(F.struct("num_titles", "word")).alias("rarest"), F.count(F.lit(1)).alias("num")
+    )
+    possible = rarest.where(F.col("num") == F.size("wanted")).select("query_norm", "wanted", F.col("rarest.word").alias("word"))
+    hits = possible.join(by_word, on=["word"], how="inner").where(F.size(F.array_except("wanted", "carried")) == 0)
+    carried = hits.groupBy("query_norm").agg(F.max(F.lit(True)).alias("is_carried"))
+    return queries.join(carried, on=["query_norm"], how="left").withColumn("is_carried", F.coalesce("is_carried", F.lit(False)))
+
+
+def _spoken(query: Column) -> Column:
+    """All words of the normalised query in order, repeated ones too, with single spaces: sugar-free is sugar free."""
+    return F.array_join(F.regexp_extract_all(norm_query(query), F.lit(WORD), F.lit(0)), " ")
