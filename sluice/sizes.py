@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -25,11 +26,14 @@ LENGTHS = (0, 20, 100)
 def grouped_and_flat(table: Table, day: date, change: Callable[[pa.Table], pa.Table] = lambda rows: rows) -> dict[str, Any]:
     """Bytes of the day's rows, changed if asked, as they are and with a row for each sample: one writer, parquet with zstd.
 
-    in_memory is the ratio of the same rows as a reader holds them, where nothing folds what is repeated.
+    flat keeps the samples of a request side by side, where the writer folds what they repeat; shuffled has those of some thousand
+    requests in an order of chance, as samples are kept that shall be trained on as they lie. in_memory is grouped to flat as a reader
+    holds them, with nothing folded.
     """
     column, sizes, held = table.contract.elements.column, {}, {}
+    shapes = {"grouped": lambda rows: rows, "flat": lambda rows: flat(rows, column), "shuffled": lambda rows: shuffled(flat(rows, column))}
     with tempfile.TemporaryDirectory() as folder:
-        for name, shape in (("grouped", lambda rows: rows), ("flat", lambda rows: flat(rows, column))):
+        for name, shape in shapes.items():
             path, writer, held[name] = os.path.join(folder, name), None, 0
             for batch in batches(table, day):
                 rows = shape(change(batch))
@@ -40,7 +44,8 @@ def grouped_and_flat(table: Table, day: date, change: Callable[[pa.Table], pa.Ta
                 writer.close()
             sizes[name] = os.path.getsize(path) if writer else 0
     ratio, in_memory = (found["grouped"] / found["flat"] if found["flat"] else None for found in (sizes, held))
-    return sizes | {"ratio": ratio, "paper": PAPER, "in_memory": in_memory}
+    to_shuffled = sizes["grouped"] / sizes["shuffled"] if sizes["shuffled"] else None
+    return sizes | {"ratio": ratio, "ratio_shuffled": to_shuffled, "paper": PAPER, "in_memory": in_memory}
 
 
 def batches(table: Table, day: date) -> Iterator[pa.Table]:
@@ -58,6 +63,11 @@ def flat(rows: pa.Table, column: str) -> pa.Table:
     columns = {name: rows[name].take(parents) for name in rows.column_names if name != column}
     fields = {elements.type.field(i).name: pc.struct_field(elements, i) for i in range(elements.type.num_fields)}
     return pa.table(columns | fields)
+
+
+def shuffled(rows: pa.Table) -> pa.Table:
+    """The same rows in an order of chance, the same whenever it is asked for."""
+    return rows.take(pa.array(np.random.default_rng(17).permutation(len(rows))))
 
 
 def shortened(rows: pa.Table, names: Sequence[str], length: int) -> pa.Table:
@@ -103,10 +113,10 @@ def report(lake: str, contract: Contract, day: date, as_json: bool) -> None:
         print_json(found)
         return
     title = f"{contract.name} {day}: {found['requests']:,} requests, {found['samples']:,} samples; bytes as parquet with zstd"
-    names = ("mean", "grouped by request", "flat", "grouped / flat", "paper", "in memory")
+    names = ("mean", "grouped", "flat", "shuffled", "grouped / flat", "/ shuffled", "paper", "/ flat in memory")
     shown = grid(title, "acts in a sequence", *names, numbers=names)
     for row in found["sizes"]:
         acts = ("-", "-") if row["acts"] is None else (f"at most {row['acts']}", f"{row['mean_acts']}")
-        ratios = (f"{row[name]:.2f}" if row[name] else "-" for name in ("ratio", "paper", "in_memory"))
-        shown.add_row(*acts, f"{row['grouped']:,}", f"{row['flat']:,}", *ratios)
+        ratios = (f"{row[name]:.2f}" if row[name] else "-" for name in ("ratio", "ratio_shuffled", "paper", "in_memory"))
+        shown.add_row(*acts, *(f"{row[name]:,}" for name in ("grouped", "flat", "shuffled")), *ratios)
     console().print(shown)

@@ -15,7 +15,7 @@ from jobs.run import publish_rows
 from jobs.storage import NotPublishedError, open_table
 from schemas.contract import load
 from schemas.hhsft_examples import CONTRACT, REQUEST_FEATURES
-from sluice.sizes import LENGTHS, facts, report, sequences_of, shortened
+from sluice.sizes import LENGTHS, facts, report, sequences_of, shortened, shuffled
 from tests.frames import frame
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def test_bytes_are_those_of_files_at_every_length(lake, tmp_path):
             sizes[name] = (tmp_path / name).stat().st_size
         assert flat.num_rows == REQUESTS * SAMPLES and row["mean_acts"] == round(mean, 1)
         assert {name: row[name] for name in sizes} == pytest.approx(sizes, rel=0.1)
-        assert row["ratio"] == row["grouped"] / row["flat"]
+        assert row["ratio"] == row["grouped"] / row["flat"] and row["ratio_shuffled"] == row["grouped"] / row["shuffled"]
+        assert row["shuffled"] >= row["flat"], "what lies side by side is folded"
     memory = [row["in_memory"] for row in found["sizes"]]
     assert memory == sorted(memory, reverse=True) and memory[-1] < 0.2 < memory[0] < 1  # 1 / 12 for what is of the request
 
@@ -72,6 +73,11 @@ def test_lists_are_cut_and_nothing_else_changes():
     rows = pa.table({"a": [[1, 2, 3], [], [4]], "b": [[1], [2], [3]]}).slice(0, 3)
     assert [shortened(rows, ["a"], n)["a"].to_pylist() for n in (0, 2, 9)] == [[[], [], []], [[1, 2], [], [4]], [[1, 2, 3], [], [4]]]
     assert shortened(rows.slice(1), ["a", "b"], 1).to_pydict() == {"a": [[], [4]], "b": [[2], [3]]}
+
+
+def test_shuffled_rows_are_the_same_rows():
+    rows = pa.table({"a": list(range(100)), "b": [n // 10 for n in range(100)]})
+    assert shuffled(rows) == shuffled(rows) != rows and shuffled(rows).sort_by("a") == rows
 
 
 def test_a_person_reads_a_line_for_each_length_and_a_program_one_document(lake, capsys):

@@ -108,7 +108,7 @@ def test_the_json_has_one_shape(lake, capsys):
     assert (found["day"], found["label_as_of"]) == ("2026-01-05", "2026-01-09")
     assert [tuple(stage) for stage in found["stages"]] == [("stage", *MEASURES, "ratio", "paper")] * 4
     assert [(stage["stage"], tuple(stage["paper"].values())) for stage in found["stages"]] == list(PAPER)
-    assert set(found["bytes"]) == {"grouped", "flat", "ratio", "paper", "in_memory"}
+    assert set(found["bytes"]) == {"grouped", "flat", "shuffled", "ratio", "ratio_shuffled", "paper", "in_memory"}
 
 
 def test_bytes_are_those_of_files(lake, tmp_path):
