@@ -1,6 +1,6 @@
 """From what a build returns to what is staged: the contract's columns and types, row rules applied, books kept in the row.
 
-A staged row lies in one split: `kept` (will be the table), `excluded` (only its accounts matter) or `quarantined` (a row,
+A staged row lies in one split: `kept` (will be the table), `excluded` (only its fate and accounts matter) or `quarantined` (a row,
 or one element of a row's list, with its reason). Columns that begin with `_` are bookkeeping that no table has.
 """
 
@@ -16,7 +16,7 @@ from jobs.content import JSON
 from schemas.contract import Account, Contract, ContractError
 from schemas.derive import spark_schema
 
-SPLIT, QUARANTINE = "split", "_quarantine"
+SPLIT, QUARANTINE, FATE = "split", "_quarantine", "_fate"
 KEPT, EXCLUDED, QUARANTINED = "kept", "excluded", "quarantined"
 QUARANTINE_TYPE = "struct<rule: string, key: string, element: int, row: string, reason: string>"
 _WORD = re.compile(r"'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`|(?<![.\w])[A-Za-z_]\w*(?!\w*\s*\()")
@@ -29,7 +29,7 @@ def account_column(account: str) -> str:
 
 def bookkeeping(accounts: Sequence[str]) -> list[str]:
     """The columns of staged files that are no columns of the table."""
-    return [*(account_column(name) for name in accounts), QUARANTINE]
+    return [*(account_column(name) for name in accounts), QUARANTINE, FATE]
 
 
 def of_element(condition: str, fields: Sequence[str], element: str = "e") -> str:
@@ -52,6 +52,7 @@ def conform(frame: DataFrame, contract: Contract, rules: Sequence[Any], accounts
     columns = [c.name for c in contract.columns if c.name != "day"]
     staged = [*columns, *bookkeeping(list(accounts)), SPLIT]
     blank = [F.when(F.col(SPLIT) == KEPT, F.col(c)).alias(c) for c in columns]
+    rows = rows.withColumn(FATE, F.when(F.col(SPLIT) == EXCLUDED, F.col(FATE)))
     rows_and_reason = rows.select(*blank, *(F.col(c) for c in staged[len(columns) :]), *(["_bad"] if has_elements else []))
     return (_with_elements(rows_and_reason, staged, accounts) if has_elements else rows_and_reason).sortWithinPartitions(
         SPLIT, *contract.grain

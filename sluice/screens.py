@@ -155,6 +155,8 @@ def books(lake: str, found: Contract, day: date, as_json: bool) -> None:
     if as_json:
         print_json(receipt["accounts"])
         return
+    if left_out := receipt.get("excluded"):  # older receipts do not tell
+        print(f"{found.name} {day}: rows left out: {', '.join(f'{n:,} {fate}' for fate, n in left_out.items())}")
     if not receipt["accounts"]:
         print(f"{found.name} conserves no input: its rows are statistics or a selection, not its inputs' rows carried on")
         return

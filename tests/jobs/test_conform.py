@@ -84,8 +84,8 @@ def staged(spark: SparkSession) -> Iterator[list[Row]]:
     fields += [pa.field(name, pa.struct([pa.field(f, pa.int32()) for f in fates])) for name, fates in counts.items()]
     rows = spark.createDataFrame(pa.Table.from_pylist(ROWS[::-1], schema=pa.schema(fields)))
     result = conform(rows, ORDERS, RULES, ACCOUNTS)
-    assert result.columns == ["order_id", "cents", "note", "lines", "tags", "_lines", "_rows", "_quarantine", "split"]
-    assert result.columns[5:8] == bookkeeping(list(ACCOUNTS))
+    assert result.columns == ["order_id", "cents", "note", "lines", "tags", "_lines", "_rows", "_quarantine", "_fate", "split"]
+    assert result.columns[5:9] == bookkeeping(list(ACCOUNTS))
     yield result.collect()
 
 
@@ -167,6 +167,7 @@ def test_an_excluded_row_keeps_its_books_and_is_judged_by_no_rule(staged):
     (excluded,) = [r for r in staged if r["split"] == "excluded"]
     assert excluded["_lines"].asDict() == {"plain": 0, "gift": 0, "not_taken": 2, "quarantined": 0}
     assert excluded["_rows"].asDict() == {"kept": 0, "duplicate": 1, "quarantined": 0}
+    assert excluded["_fate"] == "duplicate" and {r["_fate"] for r in staged if r is not excluded} == {None}
     assert quarantined(staged, "duplicate") == []
 
 

@@ -64,6 +64,7 @@ def test_a_day_is_published_with_its_receipt_in_the_commit_that_other_tools_read
         {"account": "events", "input": "attributions", "in": 4, "difference": 0}
         | {"fates": {"counted": 3, "uncredited": 1, "quarantined": 0}}
     ]
+    assert (receipt["excluded"], receipt["quarantined"]) == ({"uncredited": 1}, {})
     assert receipt["totals"] == {"clicks": 3, "rows_by_day": {"2026-01-05": 3}}
     assert receipt["bytes"] == sum(Path(f).stat().st_size for f in open_table(lake, COUNTED).files([DAY]))
     assert receipt["inputs"]["attributions"] == {"version": 1, "days": {"2026-01-05": "one"}, "history_days": []}
