@@ -22,6 +22,7 @@ from deltalake.transaction import AddAction
 from pyarrow.fs import FileInfo, FileSelector, FileSystem
 
 from jobs.storage import announce, filesystem, publish_id, withdraw_id, write_receipt
+from schemas.address import delta_options
 from schemas.contract import Contract, ContractError
 from schemas.derive import arrow_schema
 
@@ -131,9 +132,10 @@ def _bound(value: Any) -> Any:
 
 def create_table(root: str, contract: Contract) -> DeltaTable:
     """The table, made if it is not there. Deletion vectors stay off: with them one of the readers fails."""
+    options = delta_options(root)
     for _ in range(MAX_TRIES):
-        if DeltaTable.is_deltatable(root):
-            return DeltaTable(root)
+        if DeltaTable.is_deltatable(root, options):
+            return DeltaTable(root, storage_options=options)
         try:
             return DeltaTable.create(
                 root,
@@ -143,6 +145,8 @@ def create_table(root: str, contract: Contract) -> DeltaTable:
                 name=contract.name,
                 description=contract.doc,
                 configuration={"delta.enableDeletionVectors": "false"},
+                storage_options=options,
+                commit_properties=CommitProperties(max_commit_retries=0),  # else it is made again over a first publish
             )
         except DeltaError:  # another process made it meanwhile
             _back_off()

@@ -17,6 +17,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from jobs.storage import OWNER, PLANS, lake_address, open_table, table_root, versions
+from schemas.address import is_local
 from schemas.contract import Contract, ContractError, load, load_all, quarantine_of
 
 MANIFESTS = "_manifests"
@@ -33,8 +34,11 @@ def maintain(lake: str, retention: timedelta, *, dry_run: bool = False) -> Itera
     before anything is removed, and for a lake on an object store: a vacuum that keeps the versions of manifests does this there.
     """
     address = lake_address(lake)
-    if "://" in address:
-        raise ContractError(f"maintain cleans lakes on a file system; {address} is an object store")
+    if not is_local(address):
+        raise ContractError(
+            f"maintain cleans lakes on a file system, and {address} is an object store, which cannot tell it what is in use. What was "
+            "replaced is seen by no reader; deltalake takes it away: DeltaTable(root).vacuum(keep_versions=[those that manifests name])"
+        )
     pinned = _pinned_files(Path(address, MANIFESTS))
     for contract in load_all():
         for each in (of for version in versions(address, contract) for of in _both(replace(contract, version=version))):

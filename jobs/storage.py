@@ -18,6 +18,7 @@ import pyarrow.fs as pafs
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
+from schemas.address import delta_options, filesystem, is_local, lake_address, spark_address, write_whole
 from schemas.contract import Contract, ContractError
 from schemas.derive import spark_schema
 
@@ -35,12 +36,6 @@ class NotPublishedError(RuntimeError):
     """A day that is asked for was not published, or not as asked; the message says what to run."""
 
 
-def lake_address(lake: str | os.PathLike[str]) -> str:
-    """The lake as an absolute path or an address such as s3://bucket/lake, without a closing slash."""
-    text = os.fspath(lake)
-    return text.rstrip("/") if re.match(r"[a-z0-9]+://", text) else os.path.abspath(text)
-
-
 def table_root(lake: str | os.PathLike[str], contract: Contract) -> str:
     """Root of the Delta table that holds this version of the contract."""
     return f"{lake_address(lake)}/{contract.name}/v{contract.version}"
@@ -51,18 +46,6 @@ def versions(lake: str, contract: Contract) -> list[int]:
     fs, path = filesystem(f"{lake_address(lake)}/{contract.name}")
     infos = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
     return sorted(int(i.base_name[1:]) for i in infos if not i.is_file and re.fullmatch(r"v\d+", i.base_name))
-
-
-def filesystem(address: str) -> tuple[pafs.FileSystem, str]:
-    """pyarrow's file system for an address, and the path in it."""
-    if "://" not in address:
-        return pafs.LocalFileSystem(), address
-    return pafs.FileSystem.from_uri(address)
-
-
-def spark_address(address: str) -> str:
-    """The same address as Spark's Hadoop file systems spell it."""
-    return re.sub(r"^s3://", "s3a://", address) if "://" in address else f"file://{address}"
 
 
 def publish_id(day: date) -> str:
@@ -182,7 +165,7 @@ def open_table(lake: str | os.PathLike[str], contract: Contract, version: int | 
     """The table at a version (the newest when None)."""
     root = table_root(lake, contract)
     try:
-        return Table(contract, root, DeltaTable(root, version=version))
+        return Table(contract, root, DeltaTable(root, version=version, storage_options=delta_options(root)))
     except TableNotFoundError:
         if version is not None:
             raise NotPublishedError(f"{contract.name} has no version {version} in {root}: it was never published") from None
@@ -250,28 +233,21 @@ def _commits(root: str) -> Iterator[tuple[int, str]]:
 
 def write_json(address: str, document: dict[str, Any]) -> None:
     """Write one JSON file so that a reader sees all of it or nothing."""
-    fs, path = filesystem(address)
-    fs.create_dir(os.path.dirname(path), recursive=True)
-    scratch = f"{path}.{os.getpid()}.tmp"
-    with fs.open_output_stream(scratch) as stream:
-        stream.write(json.dumps(document, indent=1).encode())
-    fs.move(scratch, path)
+    write_whole(*filesystem(address), json.dumps(document, indent=1).encode())
 
 
 def check_lake(lake: str | os.PathLike[str], must_exist: bool) -> None:
-    """Raises ContractError when a local lake is absent (and must be there), cannot be written, or has a name that an engine misreads."""
+    """Raises ContractError when a lake is absent (and must be there), cannot be reached or written, or has a name that engines misread."""
     address = lake_address(lake)
-    if "://" in address:
-        return
     if misread := re.search(MISREAD, address):
         raise ContractError(
             f"cannot use a lake at {address}: an engine reads {misread.group()} in a path as something else; choose another with --lake"
         )
-    if not os.path.isdir(address):
+    if not is_local(address):
+        _check_store(address, must_exist)
+    elif not os.path.isdir(address):
         if must_exist:
-            raise ContractError(
-                f"no lake at {address}; name it with --lake or SLUICE_LAKE, or fill one: sluice ingest simulator --lake {address}"
-            )
+            raise ContractError(_no_lake(address))
         parent = next(p for p in _parents(address) if os.path.exists(p))
         if not (os.path.isdir(parent) and os.access(parent, os.W_OK | os.X_OK)):
             raise ContractError(
@@ -279,6 +255,27 @@ def check_lake(lake: str | os.PathLike[str], must_exist: bool) -> None:
             )
     elif not os.access(address, os.W_OK | os.X_OK):
         raise ContractError(f"the lake at {address} may not be written; change its permissions, or choose another with --lake")
+
+
+def _no_lake(address: str) -> str:
+    return f"no lake at {address}; name it with --lake or SLUICE_LAKE, or fill one: sluice ingest simulator --lake {address}"
+
+
+def _check_store(address: str, must_exist: bool) -> None:
+    """Raises ContractError when the bucket of an object store cannot be listed, or holds nothing of a lake that must be there."""
+    try:
+        fs, path = filesystem(address)
+        bucket, found = fs.get_file_info([path.partition("/")[0], path])
+        if bucket.type == pafs.FileType.NotFound:
+            raise FileNotFoundError(f"there is no bucket {bucket.path}")
+    except OSError as error:
+        server = os.environ.get("AWS_ENDPOINT_URL") or "Amazon's, as AWS_ENDPOINT_URL is not set"
+        raise ContractError(
+            f"cannot reach the lake at {address} (server {server}): {str(error).splitlines()[0]}. Look at the bucket's name, at "
+            "AWS_ENDPOINT_URL and AWS_REGION, and at the keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        ) from error
+    if must_exist and found.type == pafs.FileType.NotFound:
+        raise ContractError(_no_lake(address))
 
 
 def _parents(path: str) -> list[str]:

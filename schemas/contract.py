@@ -168,7 +168,7 @@ def load_all() -> list[Contract]:
 def table_names() -> list[str]:
     """Stems of all tables: the modules of this package that hold a contract, found by their files."""
     package = importlib.import_module("schemas")
-    own = {"contract", "derive", "features", "odcs"}
+    own = {"address", "contract", "derive", "features", "odcs"}
     return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in own)
 
 

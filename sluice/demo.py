@@ -12,6 +12,7 @@ from jobs.ingest import ingest
 from jobs.plan import plan, run_plan
 from jobs.run import Outcome, UsageError
 from jobs.storage import lake_address, open_table
+from schemas.address import is_local
 from schemas.contract import load, load_all
 from sluice.screens import account_table, console, grid, print_json
 from sluice.stages import facts, notes, stage_table
@@ -23,6 +24,8 @@ SHOWN_DAY = FIRST + timedelta(days=4)  # queries of earlier days are known, and 
 
 def run(spark: Callable[[], Any], lake: str, users: int, as_json: bool) -> None:
     address = lake_address(lake)
+    if not is_local(address):
+        raise UsageError(f"the demo makes its lake in a folder, and {address} is none; choose another with --lake")
     _make_room(Path(address))
     begun, last = time.time(), FIRST + timedelta(days=DAYS - 1)
     _say(f"Simulating {DAYS} days of a shop with {users} users into {address} ...")

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as pat
 
+from schemas.address import filesystem
 from schemas.contract import ContractError
-from training.manifest import File, Manifest, ManifestError, place
+from training.manifest import File, Manifest, ManifestError
 from training.tensors import kind_of, nulls
 
 DAY = "day"
@@ -25,7 +26,7 @@ class Groups:
     def __init__(self, manifest: Manifest, columns: Sequence[str]) -> None:
         """Raises ManifestError that lists files that are not as pinned, ValueError that lists columns that cannot be read."""
         self.manifest, self.columns = manifest, list(dict.fromkeys(columns))
-        self._fs, self._root = place(manifest.root)
+        self._fs, self._root = filesystem(manifest.root)
         with ThreadPoolExecutor(READERS) as pool:
             found = list(pool.map(self._footer, manifest.files))
         self._tell([f"{file.path} {fault}" for file, fault in zip(manifest.files, found, strict=True) if isinstance(fault, str)])

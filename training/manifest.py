@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
+from schemas.address import delta_options, filesystem, lake_address, write_whole
 from schemas.contract import Contract, ContractError, parse_days
 from schemas.contract import load as contract_of
 
@@ -133,7 +134,7 @@ def load(lake: str | os.PathLike[str], name: str) -> Manifest:
 def load_file(path: str | os.PathLike[str]) -> Manifest:
     """The manifest in a file. Of one that lies in a lake the table is looked for there: lakes are moved, and mounted elsewhere."""
     address = lake_address(path)
-    fs, inside = place(address)
+    fs, inside = filesystem(address)
     try:
         with fs.open_input_stream(inside) as stream:
             facts = json.loads(stream.read())
@@ -146,7 +147,7 @@ def load_file(path: str | os.PathLike[str]) -> Manifest:
 
 def names(lake: str | os.PathLike[str]) -> list[str]:
     """Names of all manifests of the lake."""
-    fs, path = place(f"{lake_address(lake)}/{FOLDER}")
+    fs, path = filesystem(f"{lake_address(lake)}/{FOLDER}")
     infos = fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
     return sorted(i.base_name.removesuffix(".json") for i in infos if i.is_file and i.base_name.endswith(".json"))
 
@@ -156,7 +157,7 @@ def delete(lake: str | os.PathLike[str], name: str) -> None:
     check_name(name)
     if name not in names(lake):
         load(lake, name)
-    fs, path = place(_address(lake, name))
+    fs, path = filesystem(_address(lake, name))
     fs.delete_file(path)
 
 
@@ -233,23 +234,12 @@ def check_name(name: str) -> None:
         raise ValueError(f"{name!r} is no name of a manifest: letters, digits, '.', '_' and '-', a letter or digit first, at most 100")
 
 
-def lake_address(lake: str | os.PathLike[str]) -> str:
-    """An absolute path, or an address such as s3://bucket/lake, without a closing slash."""
-    text = os.fspath(lake)
-    return text.rstrip("/") if "://" in text else os.path.abspath(text)
-
-
-def place(address: str) -> tuple[pafs.FileSystem, str]:
-    """pyarrow's file system for an address, and the path in it."""
-    return pafs.FileSystem.from_uri(address) if "://" in address else (pafs.LocalFileSystem(), address)
-
-
 def _address(lake: str | os.PathLike[str], name: str) -> str:
     return f"{lake_address(lake)}/{FOLDER}/{name}.json"
 
 
 def _opened(root: str, files: Iterable[File]) -> tuple[pafs.FileSystem, list[str]]:
-    fs, path = place(root)
+    fs, path = filesystem(root)
     return fs, [f"{path}/{f.path}" for f in files]
 
 
@@ -264,7 +254,7 @@ def _type_of(kind: pa.DataType) -> str:
 
 def _open(root: str) -> DeltaTable | None:
     try:
-        return DeltaTable(root)
+        return DeltaTable(root, storage_options=delta_options(root))
     except TableNotFoundError:
         return None
 
@@ -279,7 +269,7 @@ def _receipt(root: str, day: date | str, count: int) -> dict[str, Any] | None:
     """The receipt of one publish of a day: the copy beside the table, or what the commit carries where a run died before it wrote one."""
     if not count:
         return None
-    fs, path = place(root)
+    fs, path = filesystem(root)
     try:
         with fs.open_input_stream(f"{path}/_receipts/{day}.{count}.json") as stream:
             return json.loads(stream.read())
@@ -380,12 +370,7 @@ def _write_new(lake: str, made: Manifest) -> Manifest:
                 f"or end it first: sluice manifest delete {made.name}"
             )
         return there
-    fs, path = place(_address(lake, made.name))
-    fs.create_dir(os.path.dirname(path), recursive=True)
-    scratch = f"{path}.{os.getpid()}.tmp"
-    with fs.open_output_stream(scratch) as stream:
-        stream.write(json.dumps(asdict(made), indent=1).encode())
-    fs.move(scratch, path)
+    write_whole(*filesystem(_address(lake, made.name)), json.dumps(asdict(made), indent=1).encode())
     if (there := load(lake, made.name)) != made:
         raise ManifestError(f"another manifest {made.name} was made at this moment, of {there.table}; choose another name")
     return made

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.commit import StagedFile, publish, staged_files
-from jobs.storage import open_table, table_root
+from jobs.storage import filesystem, open_table, table_root
 from schemas.contract import Contract
 from schemas.derive import arrow_schema
 
@@ -23,12 +23,13 @@ def item(item_id: str, **more: Any) -> dict[str, Any]:
 
 def stage(lake: object, contract: Contract, day: date, rows: Sequence[Mapping[str, Any]], run: str, part: int = 0) -> Path:
     """One parquet file of a run, as a build stages it. Returns the run's folder."""
-    folder = Path(table_root(str(lake), contract), f"day={day}", f"b={run}")
-    kept = folder / "split=kept"
-    kept.mkdir(parents=True, exist_ok=True)
+    folder = f"{table_root(str(lake), contract)}/day={day}/b={run}"
+    fs, kept = filesystem(f"{folder}/split=kept")
+    if fs.type_name == "local":
+        fs.create_dir(kept)
     schema = pa.schema([f for f in arrow_schema(contract) if f.name != "day"])
-    pq.write_table(pa.Table.from_pylist([dict(r) for r in rows], schema=schema), kept / f"part-{part}.parquet")
-    return folder
+    pq.write_table(pa.Table.from_pylist([dict(r) for r in rows], schema=schema), f"{kept}/part-{part}.parquet", filesystem=fs)
+    return Path(folder)
 
 
 def staged(lake: object, contract: Contract, day: date, run: str) -> list[StagedFile]:
