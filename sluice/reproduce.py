@@ -117,7 +117,8 @@ def _run(
 
 
 def _span(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{max(seconds / 60, 1):.0f} minutes"
+    minutes = max(round(seconds / 60), 1)
+    return f"{seconds / 3600:.1f} hours" if minutes > 90 else f"{minutes} minute{'s' if minutes > 1 else ''}"
 
 
 def _facts(reports: dict[str, list[dict[str, Any]]], train: Manifest, test: Manifest) -> dict[str, Any]:
@@ -150,7 +151,8 @@ def _screen(facts: dict[str, Any]) -> None:
         out.print("One seed: this shows that all of it runs. It says nothing about the order of models.")
         return
     out.print(_beside("Over DLRM, in points of 100 (95 % interval over seeds)", facts["over_dlrm"], runs.PAPER_MODELS))
-    out.print(_beside("Over HHFI on search alone, in points of 100", facts["over_hhfi"], runs.PAPER_ABLATION))
+    if facts["over_hhfi"]:
+        out.print(_beside("Over HHFI on search alone, in points of 100", facts["over_hhfi"], runs.PAPER_ABLATION))
     shown = grid("Expected order, by AUC", "better", "worse", "difference", "came out", numbers=("difference",))
     for each in facts["order"]:
         shown.add_row(each["better"], each["worse"], _with_interval(each), each["came_out"])
@@ -201,8 +203,8 @@ def _real_screen(facts: dict[str, Any]) -> None:
     out = console()
     out.print(
         f"\nTrained on {facts['train']['requests']:,} requests to {facts['train']['days'][-1]}, tested on {facts['test']['rows']:,} "
-        f"exposed items of {facts['test']['days'][0]}; means over {facts['seeds']} seeds. MRR of the clicked item is the "
-        "challenge's measure."
+        f"exposed items of {facts['test']['days'][0]}; seeds: {facts['seeds']}, means over them. MRR of the clicked item "
+        "is the challenge's measure."
     )
     shown = grid("Sessions of trivago", "run", "auc", "gauc", "mrr", numbers=("auc", "gauc", "mrr"))
     for name, found in facts["values"].items():
