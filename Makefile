@@ -2,11 +2,12 @@
 
 PYTHON ?= python3.11
 BIN := .venv/bin
+DIST := dist
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 export TZ := UTC
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: help demo test test-fast training check format bench requirements clean
+.PHONY: help demo test test-fast training wheel s3 check format bench requirements clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this help
@@ -15,13 +16,20 @@ help:  ## Show this help
 demo: .venv/sluice .venv/jars  ## Build all tables of a simulated shop and show what came out
 	$(BIN)/sluice demo
 
-test: .venv/sluice .venv/jars .venv/dev .venv/airflow .venv/training  ## Run all tests
+test: .venv/sluice .venv/jars .venv/s3-jars .venv/dev .venv/airflow .venv/training  ## Run all tests
 	$(BIN)/python -m pytest
 
-test-fast: .venv/sluice .venv/jars .venv/dev .venv/airflow .venv/training  ## Run the tests that are not marked slow
+test-fast: .venv/sluice .venv/jars .venv/s3-jars .venv/dev .venv/airflow .venv/training  ## Run the tests that are not marked slow
 	$(BIN)/python -m pytest -m "not slow"
 
 training: .venv/sluice .venv/jars .venv/training  ## Set up what `sluice train` and `sluice reproduce` need: torch
+
+wheel: .venv/dev  ## Build the wheel that goes with a job to a cluster, in dist/
+	rm -rf build $(DIST)
+	$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir $(DIST)
+	rm -rf build
+
+s3: .venv/sluice .venv/s3-jars  ## Set up what Spark needs for a lake on S3: 10 MB of jars
 
 check: .venv/core .venv/dev  ## Lint, formatting, import rules and layout: under a minute
 	$(BIN)/ruff check
@@ -67,4 +75,8 @@ clean:  ## Remove the environment and all caches; tables and Delta's jars stay
 
 .venv/jars: requirements/core.txt .venv/core
 	$(BIN)/python -m jobs.jars
+	@touch $@
+
+.venv/s3-jars: requirements/core.txt .venv/core
+	$(BIN)/python -m jobs.jars --s3 > /dev/null
 	@touch $@
