@@ -14,6 +14,12 @@ What is planted (rates: `jobs.sources._shop.Shop`; kernels beside it):
 - Some of what real logs suffer: 1 % of events late by one to three days, redeliveries, double clicks, lost request ids, bots, a hot user
   (the first), a hot item (the first), items off shelf still listed, an item twice in one list. Prices change at midnight, but a day's
   snapshot can be read from 01:00-02:00 on only.
+- With `hard_share` above 0 that share of searches is asked in other words than the catalogue's, 40 queries a leaf category, Zipf within
+  it: questions ("how can i do homework in timber"), synonyms ("crimson timber workstation", type knowledge), alternatives ("wood desk
+  like vesodi"), negations ("desk without steel"). The first two find up to 6 items of another category; for the others the engine lists
+  first what they exclude. They bring a tenth of the clicks, and nobody comes back for their items. `reformulate_share` of people's hard
+  searches are put plainly within 5 minutes of the same visit; a true product that is then shown is clicked. True is what the query says:
+  items of the leaf with all the words meant and without what is excluded; for a plain query those with all its words (truth: queries/).
 - What arrives after the last day is not in the log. Nothing happened before the first.
 
 Rates, from UniScale's table of multipliers with R searches, S = 10 R exposures, C = 0.05 S = 0.5 R native clicks:
@@ -40,7 +46,7 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import date
 from typing import TYPE_CHECKING
@@ -59,13 +65,19 @@ OPTIONS = {
     "users": "number of users; rows grow with it (200)",
     "items": "number of items, at least 400; a leaf category holds about 250 (5000)",
     "searches_per_user_day": "mean search requests of a user and day; all other behaviour is in proportion (3)",
-    "truth": "absent or empty local or mounted folder for the planted truth: events/ and candidates/; jobs never read it (not written)",
+    "hard_share": "share of searches whose words the catalogue does not use: synonyms, uses, questions, negations, alternatives (0)",
+    "reformulate_share": "share of hard searches that people put plainly right after, and then click what they meant (0.4)",
+    "truth": "absent or empty local or mounted folder for the planted truth: events/, candidates/, queries/; no job reads it (not written)",
     "scratch": "absent or empty folder, seen by all Spark workers, for the generated rows; keep it until they are read (a temporary one)",
     "partitions": "Spark tasks that generate; rows do not depend on it (four per core)",
 }
 TABLES = ("items", "requests", "events")
-_TYPES: dict[str, Callable[[str], object]] = {"seed": int, "users": int, "items": int, "searches_per_user_day": float, "partitions": int}
-_LEAST = {"seed": 0, "users": 1, "items": 400, "searches_per_user_day": 0.001, "partitions": 1}
+_COUNTS = ("seed", "users", "items", "partitions")
+_TYPES: dict[str, Callable[[str], object]] = dict.fromkeys(_COUNTS, int) | dict.fromkeys(
+    ("searches_per_user_day", "hard_share", "reformulate_share"), float
+)
+_LEAST = {"seed": 0, "users": 1, "items": 400, "searches_per_user_day": 0.001, "partitions": 1, "hard_share": 0, "reformulate_share": 0}
+_MOST = {"hard_share": 1, "reformulate_share": 1}
 
 
 def read(spark: "SparkSession", path: str | None, days: tuple[date, date] | None, **options: str) -> dict[str, RawTable]:
@@ -94,8 +106,11 @@ def _plan(path: str | None, days: tuple[date, date] | None, options: dict[str, s
                 values[name] = kind(options[name])
             except ValueError:
                 values[name] = -1
-            if not _LEAST[name] <= values[name] < 1e9:
-                problems.append(f"option {name} is {options[name]!r}, must be a number of at least {_LEAST[name]}: {OPTIONS[name]}")
+            if not _LEAST[name] <= values[name] <= _MOST.get(name, 10**9):
+                limits = f"from 0 to {_MOST[name]}" if name in _MOST else f"of at least {_LEAST[name]}"
+                problems.append(f"option {name} is {options[name]!r}, must be a number {limits}: {OPTIONS[name]}")
+    if "reformulate_share" in values and not values.get("hard_share"):
+        problems.append("option reformulate_share has no effect without hard_share above 0")
     if problems:
         raise SourceError("simulator: " + "; ".join(problems))
     partitions = values.pop("partitions", None)
@@ -125,7 +140,7 @@ def _generate(spark: "SparkSession", plan: Plan, folders: dict[str, str], partit
 
     work = plan.num_chunks + plan.num_days
     targets = {table: f"{folders['scratch']}/{table}" for table in TABLES}
-    targets |= {f"truth_{table}": f"{folders['truth']}/{table}" for table in ("events", "candidates") if "truth" in folders}
+    targets |= {f"truth_{table}": f"{folders['truth']}/{table}" for table in ("events", "candidates", "queries") if "truth" in folders}
     for folder in targets.values():
         os.makedirs(folder, exist_ok=True)
     numbers = spark.range(0, work, 1, min(work, partitions or 4 * spark.sparkContext.defaultParallelism))
@@ -147,7 +162,7 @@ def _write(plan: Plan, targets: dict[str, str], batches: Iterable["pa.RecordBatc
         writers: dict[str, pq.ParquetWriter] = {}
         for batch in batches:
             for number in batch.column(0).to_pylist():
-                for table, rows in _tables(plan, number).items():
+                for table, rows in _tables(plan, number, targets).items():
                     if table in targets:
                         if table not in writers:
                             writers[table] = stack.enter_context(
@@ -158,12 +173,13 @@ def _write(plan: Plan, targets: dict[str, str], batches: Iterable["pa.RecordBatc
     yield pa.RecordBatch.from_pydict({"name": list(counts), "num_rows": pa.array(counts.values(), pa.int64())})
 
 
-def _tables(plan: Plan, number: int) -> dict[str, "pa.Table"]:
+def _tables(plan: Plan, number: int, targets: Mapping[str, str]) -> dict[str, "pa.Table"]:
     from jobs.sources._shop.behaviour import simulate
-    from jobs.sources._shop.tables import chunk_tables, item_table
+    from jobs.sources._shop.tables import chunk_tables, item_table, query_truth
 
     if number >= plan.num_chunks:
-        return {"items": item_table(plan, number - plan.num_chunks)}
+        truth = {"truth_queries": query_truth(plan)} if number == plan.num_chunks and "truth_queries" in targets else {}  # once in all
+        return truth | {"items": item_table(plan, number - plan.num_chunks)}
     return chunk_tables(plan, number, simulate(plan, number))
 
 

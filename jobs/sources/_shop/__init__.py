@@ -94,6 +94,15 @@ class Shop:
     leaf_zipf: float = 0.7
     strict_share: float = 0.25
     """Share of the rarer half of queries that list only items with all their words: the few-result queries."""
+    hard_queries_per_leaf: int = 40
+    """A quarter of each type: question, alternative, negation, knowledge; asked only where `Plan.hard_share` is above 0."""
+    hard_zipf: float = 0.7
+    few_found: int = 6
+    """Most candidates that a question or knowledge query finds, of another leaf; uniform from 0."""
+    hard_clicks: float = 0.1
+    """Clicks on the lists of hard queries, relative to those on others."""
+    dislike: float = 3.0
+    """How much less people want an item with the very value that their query excludes."""
     p_detail: float = 0.5
     p_fav: float = 0.03
     p_cart: float = 0.08
@@ -136,6 +145,10 @@ class Plan:
     users: int = 200
     items: int = 5000
     searches_per_user_day: float = 3.0
+    hard_share: float = 0.0
+    """Share of searches with a hard query; 0 leaves every row as it would be without such queries."""
+    reformulate_share: float = 0.4
+    """Share of people's hard searches that they put plainly right after, and then click a true product."""
     shop: Shop = Shop()
 
     @property

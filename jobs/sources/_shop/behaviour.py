@@ -7,6 +7,7 @@ import numpy as np
 from jobs.sources._shop import CLICK_WINDOW, DAY, HOUR, MINUTE, PAY_WINDOW, REC, SEARCH, SECOND, SHOP, Plan, Return
 from jobs.sources._shop.catalogue import make_catalogue
 from jobs.sources._shop.lists import EXPOSED, RANKED, Lists, Requests, Users, feed_lists, make_users, make_visits, search_lists
+from jobs.sources._shop.rewording import ask_hard, find_what_was_meant
 
 TYPES = ("detail", "click", "fav", "cart", "pay")
 DETAIL, CLICK, FAV, CART, PAY = range(5)
@@ -70,7 +71,10 @@ def simulate(plan: Plan, chunk: int) -> Chunk:
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([plan.seed, 1, chunk])))
     users = make_users(plan, catalogue, chunk, rng)
     searches = make_visits(plan, users, catalogue, plan.searches_per_user_day, SEARCH, rng)
+    wording = np.random.Generator(np.random.Philox(np.random.SeedSequence([plan.seed, 5, chunk])))  # so that share 0 moves no draw
+    searches = ask_hard(plan, users, searches, wording) if plan.hard_share else searches
     found = search_lists(plan, users, catalogue, searches, rng)
+    searches, found = find_what_was_meant(plan, searches, found, wording)
     browses = make_visits(plan, users, catalogue, plan.searches_per_user_day * shop.browses_per_search, REC, rng)
     returns, bought = _returns(plan, users, searches, found, rng)
     feeds = _concat([browses, returns])
@@ -87,13 +91,13 @@ def _concat(parts: list) -> object:
 
 
 def _returns(plan: Plan, users: Users, searches: Requests, found: Lists, rng: np.random.Generator) -> tuple[Requests, Events]:
-    """Requests of users who come back to an item of a search, and pays of those who come back only to buy it."""
+    """Requests of users who come back to an item of a plain search, and pays of those who come back only to buy it."""
     groups = {"exposed": (found.stage == EXPOSED) & ~found.is_clicked, "unexposed": found.stage == RANKED, "clicked": found.is_clicked}
     lists, pays = [], []
     for kind in plan.shop.returns:
         longing = np.where(groups[kind.of], np.log(found.preference + 1e-12) + rng.gumbel(size=found.item.shape), -np.inf)
         item = np.take_along_axis(found.item, longing.argmax(axis=1)[:, None], axis=1)[:, 0]
-        may_return = groups[kind.of].any(axis=1) & ~users.is_bot[searches.user]
+        may_return = groups[kind.of].any(axis=1) & ~users.is_bot[searches.user] & (searches.hard < 0)
         source = np.nonzero(may_return & (rng.random(len(may_return)) < kind.chance))[0]
         at = searches.at[source] + kind.min_lag + _truncated(rng, len(source), kind.mean_lag, kind.max_lag - kind.min_lag)
         part = _lists_of(plan, searches, item, source, at, rng) if kind.is_click else _pays_of(kind, searches, item, source, at, rng)
@@ -116,6 +120,8 @@ def _lists_of(plan: Plan, searches: Requests, item: np.ndarray, source: np.ndarr
         shop=np.where(is_rec, -1, make_catalogue(plan).shop[leaf, slot]),
         sought=item[source],
         source=source,
+        hard=np.full(n, -1),
+        rewords=np.full(n, -1),
     )
 
 

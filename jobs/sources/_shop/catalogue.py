@@ -81,15 +81,18 @@ def phrase(noun: str, words: list[str]) -> str:
     return " ".join(word for word in (brand, colour, size, material, noun) if word)
 
 
-def relevance(catalogue: Catalogue, leaf: np.ndarray, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(requests, slots): weighted number of the query's words that each item of the leaf carries, and whether it carries all."""
+def relevance(catalogue: Catalogue, leaf: np.ndarray, named: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(requests, slots): weighted number of the query's words that each item of the leaf carries, and whether it carries all.
+
+    `named` (facet, requests) holds the values that the query names, -1 where it names none.
+    """
     total = np.zeros((len(leaf), catalogue.is_item.shape[1]), np.float32)
     is_full = np.ones(total.shape, bool)
     for facet, weight in enumerate(_WEIGHTS):
-        named = catalogue.query_facets[facet, leaf, query][:, None]
-        is_match = catalogue.facets[facet][leaf] == named
+        wanted = named[facet][:, None]
+        is_match = catalogue.facets[facet][leaf] == wanted
         total += np.float32(weight) * is_match
-        is_full &= is_match | (named < 0)
+        is_full &= is_match | (wanted < 0)
     return total, is_full
 
 
@@ -123,10 +126,10 @@ def make_catalogue(plan: Plan) -> Catalogue:
         taste=taste,
         cents=np.exp(log_price + np.cumsum(changes, axis=0)).astype(np.int64) + 1,
         is_on_shelf=_shelf(plan, shape, rng),
-        leaf_chances=_zipf(leaves, shop.leaf_zipf),
+        leaf_chances=zipf(leaves, shop.leaf_zipf),
         query_facets=query_facets,
         is_strict=is_strict,
-        query_chances=_zipf(shop.queries_per_leaf, shop.query_zipf),
+        query_chances=zipf(shop.queries_per_leaf, shop.query_zipf),
         queries=[],
     )
     for leaf in range(leaves):
@@ -157,7 +160,7 @@ def _shelf(plan: Plan, shape: tuple[int, int], rng: np.random.Generator) -> np.n
     return is_on_shelf
 
 
-def _zipf(n: int, exponent: float) -> np.ndarray:
+def zipf(n: int, exponent: float) -> np.ndarray:
     """Cumulative chances of ranks 1..n."""
     chances = np.cumsum(np.arange(1, n + 1) ** -exponent)
     return chances / chances[-1]

@@ -6,6 +6,7 @@ import numpy as np
 
 from jobs.sources._shop import DAY, MINUTE, REC, SEARCH, SECOND, SHOP, Plan
 from jobs.sources._shop.catalogue import TASTES, Catalogue, relevance
+from jobs.sources._shop.hard import is_unwanted, make_hard_queries, named_facets
 
 EXPOSED, RANKED, PRE_RANKED, RECALLED, ABSENT = range(5)
 _SESSIONS = 3  # visits of a user-day
@@ -44,9 +45,13 @@ class Requests:
     shop: np.ndarray
     """Seller whose page it is, -1 outside the domain shop."""
     sought: np.ndarray
-    """Item that the user comes back for, -1 if none."""
+    """Item that the user comes back for, or finds once he put a hard query plainly, -1 if none."""
     source: np.ndarray
     """Search request that made him come back, -1 if none."""
+    hard: np.ndarray
+    """Number of the hard query asked, -1 for a plain one; leaf and query are then what the engine makes of it."""
+    rewords: np.ndarray
+    """Number of the hard query that this plain one stands for, -1 if none."""
 
     def take(self, rows: np.ndarray) -> "Requests":
         return Requests(**{name: values[rows] for name, values in vars(self).items()})
@@ -116,15 +121,18 @@ def make_visits(plan: Plan, users: Users, catalogue: Catalogue, per_user_day: fl
         shop=none if domain == SEARCH else np.where(is_shop, rng.integers(0, plan.shop.shops_per_leaf, n), -1),
         sought=none,
         source=none,
+        hard=none,
+        rewords=none,
     )
     return requests.take(np.nonzero(at < plan.num_days * DAY)[0])
 
 
 def search_lists(plan: Plan, users: Users, catalogue: Catalogue, requests: Requests, rng: np.random.Generator) -> Lists:
     """Lists of search requests: recall by words and quality, ranking by estimated utility, the last place of the page explored."""
-    shop, n = plan.shop, len(requests.user)
+    shop, n, hard = plan.shop, len(requests.user), make_hard_queries(plan)
     width, rows = shop.ranked + shop.pre_ranked + shop.recalled, np.arange(n)[:, None]
-    match, is_full = relevance(catalogue, requests.leaf, requests.query)
+    named = named_facets(hard, catalogue, requests.leaf, requests.query, requests.hard)
+    match, is_full = relevance(catalogue, requests.leaf, named)
     recall = match + np.float32(0.6) * catalogue.quality[requests.leaf] + np.float32(0.5) * _normal(rng, match.shape)
     is_strict = catalogue.is_strict[requests.leaf, requests.query]
     recall[~_is_listed(plan, catalogue, requests, rng)] = _NEVER
@@ -132,6 +140,7 @@ def search_lists(plan: Plan, users: Users, catalogue: Catalogue, requests: Reque
     slot = _top(recall, min(width, recall.shape[1]))
     recall = recall[rows, slot]
     size = np.maximum((recall > -50).sum(axis=1), recall[:, 0] > _NEVER / 2)  # the nearest item where none has all the words
+    size = np.minimum(size, hard.most[requests.hard])
     item = slot * catalogue.num_leaves + requests.leaf[:, None]
     utility = _utility(plan, users, catalogue, requests, item) + np.float32(shop.domains[SEARCH].relevance) * match[rows, slot]
 
@@ -161,7 +170,8 @@ def search_lists(plan: Plan, users: Users, catalogue: Catalogue, requests: Reque
     lottery = 1 / np.maximum(in_ranking - shown + 1, 1)
     propensity = np.where(page < shown[:, None] - 1, 1.0, np.where(page < in_ranking[:, None], lottery[:, None], 0.0))
     is_bot = users.is_bot[requests.user]
-    clicks = shop.search_ctr * shown
+    clicks = shop.search_ctr * shown * hard.clicks[requests.hard]
+    utility -= np.float32(shop.dislike) * is_unwanted(hard, catalogue, requests.hard, item)  # the engine does not know
     preference, p_click = _attention(plan, requests.domain, utility[rows, columns], stage == EXPOSED, clicks, is_bot)
     is_clicked = rng.random(p_click.shape, np.float32) < p_click
     shown_score = np.where(stage <= RANKED, score[rows, columns], recall[rows, columns])

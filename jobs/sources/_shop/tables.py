@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from jobs.sources._shop import HOUR, SEARCH, SHOP, Plan
 from jobs.sources._shop.behaviour import CAUSES, DETAIL, PAY, TYPES, Chunk
 from jobs.sources._shop.catalogue import FACETS, facet_words, make_catalogue, phrase
+from jobs.sources._shop.hard import HARDNESS, PLAIN, make_hard_queries, true_slots
 from jobs.sources._shop.lists import ABSENT, EXPOSED, Lists, Requests
 from schemas.derive import arrow_schema
 from schemas.events import CONTRACT as EVENTS
@@ -39,6 +40,7 @@ CANDIDATE_TRUTH = pa.schema(
         ("is_bot", pa.bool_()),
     ]
 )
+QUERY_TRUTH = pa.schema([("query_norm", pa.string()), ("hardness", pa.string()), ("item_id", pa.string())])
 _STAGES = pa.array(["exposed", "ranked", "pre_ranked", "recalled"])
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -85,6 +87,26 @@ def item_table(plan: Plan, day: int) -> pa.Table:
         _times(plan, midnight + HOUR + rng.integers(0, HOUR, plan.items)),
     ]
     return _table(ITEMS, columns, None)
+
+
+def query_truth(plan: Plan) -> pa.Table:
+    """(query_norm, hardness, item_id): all true products of each hard query, and of each plain one those with all of its words."""
+    catalogue, hard = make_catalogue(plan), make_hard_queries(plan)
+    leaf, query = (each.ravel() for each in np.indices(catalogue.query_facets.shape[1:]))
+    none, last = np.full(len(leaf), -1), len(hard.texts)
+    leaf, query, facet, value = (
+        np.concatenate([plain, asked[:last]])
+        for plain, asked in ((leaf, hard.leaf), (query, hard.plain), (none, hard.facet), (none, hard.value))
+    )
+    kind = np.concatenate([np.full(len(none), PLAIN), hard.kind[:last]])
+    row, slot = np.nonzero(true_slots(catalogue, leaf, query, facet, value))
+    columns = [
+        pa.array(_texts(plan)).take(pa.array(row)),
+        pa.array(HARDNESS).take(pa.array(kind[row])),
+        _item_names(slot * catalogue.num_leaves + leaf[row]),
+    ]
+    names = list(QUERY_TRUTH.names)
+    return pa.Table.from_arrays(columns, schema=QUERY_TRUTH).group_by(names, use_threads=False).aggregate([])  # a text may stand twice
 
 
 def _table(contract: object, columns: list, fate: pa.Array | None) -> pa.Table:
@@ -218,16 +240,22 @@ def _events(
 
 def _query_texts(plan: Plan, searches: Requests, rng: np.random.Generator) -> tuple[pa.Array, pa.Array]:
     """The query as sent (one in five with stray capitals or blanks) and as normalised."""
-    texts, number = _queries(plan), searches.leaf * plan.shop.queries_per_leaf + searches.query
+    texts, size = _queries(plan), len(_texts(plan))
+    plain = searches.leaf * plan.shop.queries_per_leaf + searches.query
+    number = np.where(searches.hard >= 0, len(make_catalogue(plan).queries) + searches.hard, plain)
     variant = np.searchsorted((0.80, 0.90, 0.95), rng.random(len(number)))
-    size = len(make_catalogue(plan).queries)
     return texts.take(pa.array(number + variant * size)), texts.take(pa.array(number))
 
 
 @lru_cache(maxsize=2)
 def _queries(plan: Plan) -> pa.Array:
-    texts = make_catalogue(plan).queries
+    texts = _texts(plan)
     return pa.array([*texts, *(t.title() for t in texts), *(f" {t} " for t in texts), *(t.replace(" ", "  ") for t in texts)])
+
+
+def _texts(plan: Plan) -> list[str]:
+    """Queries as normalised: the plain ones of all leaves, then the hard ones."""
+    return [*make_catalogue(plan).queries, *make_hard_queries(plan).texts]
 
 
 @lru_cache(maxsize=2)
