@@ -7,7 +7,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 export TZ := UTC
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: help demo test test-fast training wheel s3 check format bench requirements clean
+.PHONY: help demo test test-fast training airflow wheel s3 check format bench requirements clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this help
@@ -30,6 +30,8 @@ wheel: .venv/dev  ## Build the wheel that goes with a job to a cluster, in dist/
 	rm -rf build
 
 s3: .venv/sluice .venv/s3-jars  ## Set up what Spark needs for a lake on S3: 10 MB of jars
+
+airflow: .venv/sluice .venv/jars .venv/airflow  ## Set up what `sluice up` needs: Airflow
 
 check: .venv/core .venv/dev  ## Lint, formatting, import rules and layout: under a minute
 	$(BIN)/ruff check

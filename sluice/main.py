@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sluice import backfill, figures, manifests, models
+from sluice import backfill, figures, manifests, models, services
 from sluice.options import (
     LAKE,
     Conf,
@@ -43,6 +43,7 @@ app.add_typer(backfill.app)
 app.add_typer(figures.app)
 app.add_typer(models.app)
 app.add_typer(report.app)
+app.add_typer(services.app)
 
 FIRST_STEPS = """Sluice turns e-commerce logs into training tables that can be trusted.
 

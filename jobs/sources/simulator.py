@@ -53,7 +53,7 @@ from typing import TYPE_CHECKING
 
 from jobs.sources import RawTable, SourceError
 from jobs.sources._shop import Plan
-from schemas.contract import load
+from schemas.contract import load, parse_days
 from schemas.derive import spark_schema
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ OPTIONS = {
     "seed": "whole number; another seed is another shop (7)",
     "users": "number of users; rows grow with it (200)",
     "items": "number of items, at least 400; a leaf category holds about 250 (5000)",
+    "span": "first and last day of the whole simulation, such as 2026-01-01..2026-03-31, when it is ingested in parts (--days)",
     "searches_per_user_day": "mean search requests of a user and day; all other behaviour is in proportion (3)",
     "hard_share": "share of searches whose words the catalogue does not use: synonyms, uses, questions, negations, alternatives (0)",
     "reformulate_share": "share of hard searches that people put plainly right after, and then click what they meant (0.4)",
@@ -89,7 +90,7 @@ def read(spark: "SparkSession", path: str | None, days: tuple[date, date] | None
     """
     plan, partitions = _plan(path, days, options)
     folders = _folders(options)
-    written = _generate(spark, plan, folders, partitions)
+    written = _generate(spark, plan, days, folders, partitions)
     return {table: RawTable(_frame(spark, table, f"{folders['scratch']}/{table}"), written[table]) for table in TABLES}
 
 
@@ -99,6 +100,8 @@ def _plan(path: str | None, days: tuple[date, date] | None, options: dict[str, s
     if days is None or days[0] > days[1]:
         given = f"--days is {days[0]}..{days[1]}" if days else "--days is needed"
         problems.append(f"{given}; give the first and the last day to simulate, as 2026-01-01..2026-01-10")
+    elif "span" in options:
+        problems += _span_faults(options["span"], days)
     values = {}
     for name, kind in _TYPES.items():
         if name in options:
@@ -114,7 +117,16 @@ def _plan(path: str | None, days: tuple[date, date] | None, options: dict[str, s
     if problems:
         raise SourceError("simulator: " + "; ".join(problems))
     partitions = values.pop("partitions", None)
-    return Plan(first=days[0], num_days=(days[1] - days[0]).days + 1, **values), partitions
+    first, last = parse_days(options["span"]) if "span" in options else days
+    return Plan(first=first, num_days=(last - first).days + 1, **values), partitions
+
+
+def _span_faults(span: str, days: tuple[date, date]) -> list[str]:
+    try:
+        first, last = parse_days(span)
+    except ValueError as error:
+        return [f"option span: {error}"]
+    return [] if first <= days[0] and days[1] <= last else [f"the days {days[0]}..{days[1]} are not all within option span, {span}"]
 
 
 def _folders(options: dict[str, str]) -> dict[str, str]:
@@ -134,23 +146,25 @@ def _folders(options: dict[str, str]) -> dict[str, str]:
     return folders
 
 
-def _generate(spark: "SparkSession", plan: Plan, folders: dict[str, str], partitions: int | None) -> dict[str, int]:
+def _generate(
+    spark: "SparkSession", plan: Plan, days: tuple[date, date], folders: dict[str, str], partitions: int | None
+) -> dict[str, int]:
     """Rows written by table. Work is numbered: chunks of users, then days of items; workers write parquet and return counts only."""
     from pyspark.sql import functions as F
 
-    work = plan.num_chunks + plan.num_days
+    work = plan.num_chunks + (days[1] - days[0]).days + 1
     targets = {table: f"{folders['scratch']}/{table}" for table in TABLES}
     targets |= {f"truth_{table}": f"{folders['truth']}/{table}" for table in ("events", "candidates", "queries") if "truth" in folders}
     for folder in targets.values():
         os.makedirs(folder, exist_ok=True)
     numbers = spark.range(0, work, 1, min(work, partitions or 4 * spark.sparkContext.defaultParallelism))
     # parquet from the worker: rows that went through the JVM to be written took several times as long; no built-in makes such rows
-    counts = numbers.mapInArrow(lambda batches: _write(plan, targets, batches), "name string, num_rows bigint")
+    counts = numbers.mapInArrow(lambda batches: _write(plan, days, targets, batches), "name string, num_rows bigint")
     totals = counts.groupBy("name").agg(F.sum("num_rows").alias("num_rows")).collect()
     return dict.fromkeys(targets, 0) | {row["name"]: row["num_rows"] for row in totals}
 
 
-def _write(plan: Plan, targets: dict[str, str], batches: Iterable["pa.RecordBatch"]) -> Iterator["pa.RecordBatch"]:
+def _write(plan: Plan, days: tuple[date, date], targets: dict[str, str], batches: Iterable["pa.RecordBatch"]) -> Iterator["pa.RecordBatch"]:
     """Counts of rows written for the numbers in `batches`, one file per task and table, a row group per number."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -162,7 +176,7 @@ def _write(plan: Plan, targets: dict[str, str], batches: Iterable["pa.RecordBatc
         writers: dict[str, pq.ParquetWriter] = {}
         for batch in batches:
             for number in batch.column(0).to_pylist():
-                for table, rows in _tables(plan, number, targets).items():
+                for table, rows in _tables(plan, days, number, targets).items():
                     if table in targets:
                         if table not in writers:
                             writers[table] = stack.enter_context(
@@ -173,14 +187,19 @@ def _write(plan: Plan, targets: dict[str, str], batches: Iterable["pa.RecordBatc
     yield pa.RecordBatch.from_pydict({"name": list(counts), "num_rows": pa.array(counts.values(), pa.int64())})
 
 
-def _tables(plan: Plan, number: int, targets: Mapping[str, str]) -> dict[str, "pa.Table"]:
+def _tables(plan: Plan, days: tuple[date, date], number: int, targets: Mapping[str, str]) -> dict[str, "pa.Table"]:
+    """Rows of the days, of one chunk of users or, for the numbers after those, of one day of items; the truth of all days."""
+    import pyarrow.compute as pc
+
     from jobs.sources._shop.behaviour import simulate
     from jobs.sources._shop.tables import chunk_tables, item_table, query_truth
 
     if number >= plan.num_chunks:
         truth = {"truth_queries": query_truth(plan)} if number == plan.num_chunks and "truth_queries" in targets else {}  # once in all
-        return truth | {"items": item_table(plan, number - plan.num_chunks)}
-    return chunk_tables(plan, number, simulate(plan, number))
+        return truth | {"items": item_table(plan, (days[0] - plan.first).days + number - plan.num_chunks)}
+    tables = chunk_tables(plan, number, simulate(plan, number))
+    is_asked = (pc.field("day") >= days[0]) & (pc.field("day") <= days[1])
+    return tables | {name: tables[name].filter(is_asked) for name in ("requests", "events")}
 
 
 def _frame(spark: "SparkSession", table: str, folder: str) -> "DataFrame":

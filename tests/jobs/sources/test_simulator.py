@@ -331,6 +331,25 @@ def test_rows_obey_the_contracts_and_do_not_depend_on_the_partitions(spark, tmp_
     assert ds.dataset(f"{tmp_path}/truth/events", format="parquet").count_rows() > 500
 
 
+def test_a_day_of_a_longer_simulation_is_that_day_of_the_whole(spark):
+    """As a daily DAG reads it: request ids stay unique, late events arrive on their own day."""
+    day, options = FIRST + timedelta(days=1), SMALL | {"span": f"{FIRST}..{FIRST + timedelta(days=2)}"}
+    plan = Plan(first=FIRST, num_days=3, users=60, items=600, searches_per_user_day=20.0)
+    chunks = [chunk_tables(plan, n, simulate(plan, n)) for n in range(plan.num_chunks)]
+    of_day = read(spark, None, (day, day), **options)
+    whole = {name: pa.concat_tables(chunk[name] for chunk in chunks) for name in ("requests", "events")} | {"items": item_table(plan, 1)}
+    for table in TABLES:
+        keys = [*KEYS[table], "day"]
+        expected = whole[table].filter(pc.field("day") == day).select(keys).to_pylist()
+        found = [r.asDict() for r in of_day[table].frame.select(keys).collect()]
+        by_key = lambda row: tuple(map(str, row.values()))  # noqa: E731
+        assert sorted(found, key=by_key) == sorted(expected, key=by_key)
+        assert of_day[table].lines == len(found) > 0
+    for wrong, said in ((f"{day}..{day}", "are not all within option span"), ("soon", "option span: days are 'soon'")):
+        with pytest.raises(SourceError, match=said):
+            read(None, None, (FIRST, FIRST), span=wrong)
+
+
 def test_unusable_options_are_all_named_at_once(tmp_path):
     (tmp_path / "old").write_text("x")
     with pytest.raises(SourceError) as failed:
