@@ -11,7 +11,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 def _need_torch() -> None:
-    from jobs.session import SetupError
+    from jobs.jars import SetupError
 
     if find_spec("torch") is None:
         raise SetupError("training needs torch, which nothing else here does; install it: make training")
