@@ -3,6 +3,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 DIST := dist
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 export TZ := UTC
 export GX_ANALYTICS_ENABLED := false
@@ -17,10 +18,10 @@ demo: .venv/sluice .venv/jars  ## Build all tables of a simulated shop and show 
 	$(BIN)/sluice demo
 
 test: .venv/sluice .venv/jars .venv/s3-jars .venv/dev .venv/airflow .venv/training  ## Run all tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: .venv/sluice .venv/jars .venv/s3-jars .venv/dev .venv/airflow .venv/training  ## Run the tests that are not marked slow
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 training: .venv/sluice .venv/jars .venv/training  ## Set up what `sluice train` and `sluice reproduce` need: torch
 
