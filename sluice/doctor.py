@@ -9,7 +9,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from jobs.jars import DELTA_JARS, MIN_JAVA, SetupError, check_java, fetch_delta_jars, jar_folder, jar_paths, java_binary, java_version
+from jobs.jars import (
+    DELTA_JARS,
+    MIN_JAVA,
+    SetupError,
+    check_java,
+    fetch_delta_jars,
+    fetch_s3_jars,
+    jar_folder,
+    jar_paths,
+    java_binary,
+    java_version,
+    s3_folder,
+    s3_jar_paths,
+)
 from jobs.storage import check_lake, lake_address
 from schemas.contract import ContractError
 
@@ -31,7 +44,10 @@ def report(lake: str, as_json: bool, fetch: bool) -> None:
     """Print every check. Raises SetupError when one fails."""
     if fetch:
         fetch_delta_jars()
-    checks = [_checked(look) for look in (_python, _java, _jars, lambda: _lake(lake), lambda: _space(lake), _packages)]
+        if is_on_s3(lake):
+            fetch_s3_jars()
+    looks = [_python, _java, _jars, *([_s3_jars] if is_on_s3(lake) else []), lambda: _lake(lake), lambda: _space(lake), _packages]
+    checks = [_checked(look) for look in looks]
     if as_json:
         print(json.dumps([vars(c) for c in checks], indent=1))
     else:
@@ -65,10 +81,22 @@ def _jars() -> Check:
     return Check("Delta's jars", not remedy, f"{found} of {len(DELTA_JARS)} in {jar_folder()}", remedy)
 
 
+def is_on_s3(lake: str) -> bool:
+    return lake_address(lake).startswith("s3://")
+
+
+def _s3_jars() -> Check:
+    """Without them Spark cannot read the lake; a cluster may have them by itself, which cannot be seen from here."""
+    found = len(s3_jar_paths())
+    return Check("jars for S3", bool(found), f"{found} in {s3_folder()}", "" if found else "make s3, or sluice doctor --fetch")
+
+
 def _lake(lake: str) -> Check:
     check_lake(lake, must_exist=False)
     address = lake_address(lake)
-    state = "is there and can be written" if "://" in address or os.path.isdir(address) else "is not there yet and can be made"
+    if "://" in address:
+        return Check("lake", True, f"{address} can be reached")
+    state = "is there and can be written" if os.path.isdir(address) else "is not there yet and can be made"
     return Check("lake", True, f"{address} {state}")
 
 

@@ -105,7 +105,7 @@ def contract(
 def doctor(
     lake: Lake = LAKE,
     as_json: Json = False,
-    fetch: Annotated[bool, typer.Option("--fetch", help="Fetch Delta's jars if they are not there.")] = False,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Fetch jars that are not there: Delta's, and those for a lake on S3.")] = False,
 ) -> None:
     """Say what is missing on this machine, and what to do about it.
 

@@ -6,8 +6,9 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from jobs.jars import DELTA_JARS
+from jobs.jars import DELTA_JARS, HADOOP
 from sluice.main import app
+from tests.object_store import BUCKET, object_store
 
 
 @pytest.fixture
@@ -81,6 +82,20 @@ def test_fetching_that_fails_says_where_to_and_what_to_check(machine):
     (machine / "jars" / f"{DELTA_JARS[0]}-1.0.jar").unlink()
     result = doctor(machine, "--fetch", code=1)  # this Java fetches nothing
     assert f"could not fetch {DELTA_JARS[0]}-1.0.jar to {machine / 'jars'}; check the network" in result.stderr
+
+
+def test_a_lake_on_s3_needs_jars_and_a_store_that_answers(machine, tmp_path, monkeypatch):
+    with object_store(tmp_path) as store:
+        for name, value in store.items():
+            monkeypatch.setenv(name, value)
+        result = CliRunner().invoke(app, ["doctor", "--lake", f"s3://{BUCKET}/lake"])
+        assert result.exit_code == 1 and list(faults(result)) == ["jars for S3"] and "make s3" in faults(result)["jars for S3"]
+        (machine / "jars" / f"s3-{HADOOP}").mkdir()
+        (machine / "jars" / f"s3-{HADOOP}" / f"hadoop-aws-{HADOOP}.jar").touch()
+        result = CliRunner().invoke(app, ["doctor", "--lake", f"s3://{BUCKET}/lake"])
+        assert result.exit_code == 0 and f"s3://{BUCKET}/lake can be reached" in result.stdout
+        result = CliRunner().invoke(app, ["doctor", "--lake", "s3://another-bucket/lake"])
+    assert list(faults(result)) == ["lake"] and "there is no bucket another-bucket" in faults(result)["lake"]
 
 
 def test_a_lake_that_cannot_be_is_told_with_the_option(machine):
