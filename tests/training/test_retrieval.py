@@ -41,12 +41,13 @@ def test_measures_are_as_worked_out_by_hand():
     assert found["hr@50"][0] == 1  # the one good item, of place 2
     assert found["good_rate@10"][0] == pytest.approx(0.1)
     assert found["ndcg@10"][0] == pytest.approx((1 / math.log2(3)) / (1 + 0.5 / math.log2(3)))
+    assert found["good_lists@10"].isnan().all()  # no query has eight good items
     assert math.isnan(found["hr@50"][1]) and math.isnan(found["good_rate@10"][1])  # nothing good is known of it
     assert found["ndcg@10"][1] == pytest.approx((0.5 / math.log2(4)) / (0.5 + 0.5 / math.log2(3)))
     assert math.isnan(found["ndcg@10"][2])  # nothing is known of it
     groups = means(found, {"all": [True] * 3, "second": [False, True, False]})
     assert groups["all"]["hr@50"] == 1 and groups["all"]["queries"] == 2
-    assert groups["second"]["ndcg@10"] == pytest.approx(float(found["ndcg@10"][1])) and math.isnan(groups["second"]["hr@50"])
+    assert groups["second"]["ndcg@10"] == pytest.approx(float(found["ndcg@10"][1])) and groups["second"]["hr@50"] is None
     assert means(found, {"none": [False, False, True]}) == {}
 
 
@@ -59,3 +60,9 @@ def test_a_shorter_list_holds_nothing_in_its_empty_places():
 def test_more_good_items_than_places_can_still_be_found_whole():
     found = by_query(torch.arange(50)[None], torch.zeros(80, dtype=torch.int64), torch.arange(80), torch.ones(80), 80, good=1.0)
     assert found["hr@50"].tolist() == [1] and found["good_rate@10"].tolist() == [1] and found["ndcg@10"].item() == pytest.approx(1)
+
+
+def test_a_list_is_good_with_eight_good_items_of_ten():
+    places = torch.stack([torch.arange(10), torch.tensor([0, 1, 2, 3, 4, 5, 6, 50, 51, 52])])
+    query, item = torch.arange(2).repeat_interleave(8), torch.arange(8).repeat(2)
+    assert by_query(places, query, item, torch.ones(16), 60, good=1.0)["good_lists@10"].tolist() == [1, 0]
