@@ -122,7 +122,7 @@ def doctor(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def ingest(
     context: typer.Context,
-    source: Annotated[str, typer.Argument(help="simulator, files, trivago or jd; `sluice ingest SOURCE --help-source` lists its options.")],
+    source: Annotated[str, typer.Argument(help="simulator, files, trivago, jd, bestbuy or home_depot; what each is: --help-source.")],
     path: Annotated[str | None, typer.Option("--from", help="Folder or file that the source reads.")] = None,
     days: MaybeDays = None,
     option: Annotated[
@@ -139,7 +139,7 @@ def ingest(
     master: Master = None,
     conf: Conf = None,
 ) -> None:
-    """Raw logs through their gates into items, requests and events. Ingesting a day again replaces it.
+    """Raw logs through their gates into items, requests, events and judgements. Ingesting a day again replaces it.
 
     \b
     Example: sluice ingest simulator --days 2026-01-01..2026-01-10 --users 200 --lake ./lake
