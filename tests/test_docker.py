@@ -48,6 +48,8 @@ def test_the_compose_file_follows_the_specification():
 
 def test_what_the_compose_file_names_is_there():
     assert {"store", "spark-master", "spark-worker-1", "spark-worker-2", "airflow"} <= set(SERVICES)
+    run_by_hand = set(re.findall(r"run --rm (\S+)", (ROOT / "docker" / "README.md").read_text()))
+    assert run_by_hand and run_by_hand <= set(SERVICES)
     waited_for = {name for service in SERVICES.values() for name in service.get("depends_on", {})}
     mounted = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
     assert waited_for and waited_for <= set(SERVICES)
