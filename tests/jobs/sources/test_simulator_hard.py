@@ -154,12 +154,16 @@ def reformulations(shop):
 
 
 def test_people_reformulate_at_the_planted_rate_and_click_a_true_product(shop):
-    """Chance level: 3 % of hard searches whose plain query the same user happens to ask then; bots never reformulate on purpose."""
+    """Chance level: hard searches with their plain query in the five minutes before, as often as it is asked after them by chance."""
     again = reformulations(shop)
+    (chance,) = shop.execute(
+        f"select count(distinct h.request_id) {PAIRS}".replace("p.requested_at - h.", "h.requested_at - p.")
+    ).fetchone()
     bots = "select distinct user_id from events join truth_events using (event_id) where is_bot"
-    people = f"select count(*) from search where hardness <> 'plain' and user_id not in ({bots})"
-    (n,) = shop.execute(people).fetchone()
-    assert n > 1000 and again / n == pytest.approx(PLAN.reformulate_share, abs=4 * np.sqrt(0.4 * 0.6 / n) + 0.01)
+    (n,) = shop.execute(f"select count(*) from search where hardness <> 'plain' and user_id not in ({bots})").fetchone()
+    planted = PLAN.reformulate_share
+    assert n > 1000 and chance < 0.05 * n
+    assert (again - chance) / (n - chance) == pytest.approx(planted, abs=3 * np.sqrt(planted * (1 - planted) / n))
     clicked, true = shop.execute(f"""
         select count(distinct h.request_id), count(distinct h.request_id) filter (t.item_id is not null) {
         PAIRS.replace(
