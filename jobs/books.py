@@ -25,6 +25,7 @@ class GateError(RuntimeError):
     def __init__(self, message: str, expectations: Sequence[str] = (), accounts: Sequence[Mapping[str, Any]] = ()) -> None:
         super().__init__(message)
         self.expectations, self.accounts = list(expectations), list(accounts)
+        self.results: list[dict[str, Any]] = []  # of all that was asked, once the day was audited
 
 
 def fate_struct(account: str, fates: Sequence[str]) -> StructField:

@@ -21,6 +21,8 @@ from jobs.books import GateError, add_fates, balance, excluded_by_fate, fate_str
 from jobs.commit import StagedFile, publish, staged_files
 from jobs.conform import bookkeeping, of_element
 from jobs.content import content_hash, hash_sums, row_hash
+from jobs.logs import named, step
+from jobs.measure import hottest, key_counts, measured
 from jobs.quarantine import publish_quarantine, quarantined_by_rule
 from jobs.reissue import labels_flipped
 from jobs.storage import open_table, read_files, table_root, write_json
@@ -45,6 +47,7 @@ class Audit:
     fates: dict[str, dict[str, int]]
     excluded: dict[str, int]
     quarantined: dict[str, int]
+    hot_keys: dict[str, list[dict[str, Any]]]
 
 
 def suite_of(table: str) -> Suite:
@@ -64,25 +67,32 @@ def admit(spark: "SparkSession", lake: str, draft: dict[str, Any], accept: Mappi
     another one fails or the books do not balance, LostRaceError when the day was published by somebody else meanwhile.
     """
     contract, day, begun = load(draft["table"]), date.fromisoformat(draft["day"]), time.time()
-    root, seen = table_root(lake, contract), audit_staged(spark, lake, draft)
+    root, run_id, steps = table_root(lake, contract), draft["run_id"], draft.get("steps", {})
+    with measured(spark, f"{run_id}.audit") as cost:
+        seen = audit_staged(spark, lake, draft)
+    step("audited", **named(draft), **cost, expectations=len(seen.results), failed=failed(seen.results, "critical"))
+    steps = steps | {"audit": cost}
     try:
         _refuse_failed(contract, day, seen, accept or {})
         accounts = balance(contract, day, draft["accounts"], seen.fates)
         _refuse_other_rows(contract, day, draft.get("must_hash"), seen)
     except GateError as refusal:  # kept beside the staged day: a person is shown why without another audit
-        write_draft(root, draft | {"refused": str(refusal), "results": [_brief(r) for r in seen.results]})
+        refusal.results = [_brief(r) for r in seen.results]
+        write_draft(root, draft | {"refused": str(refusal), "results": refusal.results})
         raise
     if draft.get("must_hash"):
         return open_table(lake, contract).receipt(day)
-    labels = labels_flipped(spark, lake, contract, day, seen.files) if contract.labels else {}
-    quarantine = publish_quarantine(spark, lake, contract, day, draft) if seen.quarantined else None
-    left_out = ("accounts", "fates", "seen", "must_hash", "pid", "host", "folder", "refused")
+    with measured(spark, f"{run_id}.finish") as cost:
+        labels = labels_flipped(spark, lake, contract, day, seen.files) if contract.labels else {}
+        quarantine = publish_quarantine(spark, lake, contract, day, draft) if seen.quarantined else None
+    left_out = ("accounts", "fates", "seen", "must_hash", "pid", "host", "folder", "refused", "source")
     receipt = {k: v for k, v in draft.items() if k not in left_out}
     receipt |= {
         "rows": seen.rows,
         "bytes": sum(f.size for f in seen.files),
         "content_hash": seen.content_hash,
         "totals": seen.totals,
+        "figures": {f.name: seen.fates[f.name] for f in contract.figures},
         "accounts": accounts,
         "excluded": seen.excluded,
         "quarantined": seen.quarantined,
@@ -90,6 +100,8 @@ def admit(spark: "SparkSession", lake: str, draft: dict[str, Any], accept: Mappi
         "labels_flipped": labels,
         "accepted": {name: because for name, because in (accept or {}).items() if name in failed(seen.results, "critical")},
         "results": [_brief(r) for r in seen.results],
+        "hot_keys": seen.hot_keys,
+        "steps": steps | {"finish": cost},
         "gate_s": round(time.time() - begun, 3),
     }
     return publish(root, contract, day, seen.files, receipt, draft["seen"])
@@ -103,7 +115,9 @@ def audit_staged(spark: "SparkSession", lake: str, draft: Mapping[str, Any]) -> 
     structs = [fate_struct(name, names) for name, names in fates.items()]
     rows = read_files(spark, contract, [f"{root}/{f.path}" for f in files], structs)
     rows = rows.select("*", row_hash(rows.drop(*bookkeeping(list(fates))).schema))
-    wanted = hash_sums() | fate_sums(fates) | _total_sums(contract) | {"rules_broken": _rows_that_break(contract, suite)}
+    wanted = (
+        hash_sums() | fate_sums(fates) | _total_sums(contract) | {"rules_broken": _rows_that_break(contract, suite)} | key_counts(contract)
+    )
     personal = [c.name for c in contract.columns if c.personal]
     results, values = audit(rows, [*implied(contract), *suite.expectations], wanted, unlisted=personal)
     results = [*map(_named, results), *(_named(r) for r in _references(spark, lake, contract, rows, draft))]
@@ -120,6 +134,7 @@ def audit_staged(spark: "SparkSession", lake: str, draft: Mapping[str, Any]) -> 
         fates=add_fates(fates_of(fates, values), fates_not_kept(spark, root, folder, fates)),
         excluded=excluded_by_fate(spark, root, folder),
         quarantined=quarantined_by_rule(spark, root, folder),
+        hot_keys=hottest(contract, values),
     )
 
 

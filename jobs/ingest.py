@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import functions as F
@@ -66,7 +67,7 @@ def ingest(
     for table in (t for t in RAW_TABLES if t in raw):
         contract = load(table)
         days_too = asked if contract.may_be_empty else set()  # a day of requests on which nothing happened is no hole in events
-        for outcome in _ingest_table(spark, lake, contract, raw[table], days, days_too, {"source": name, **shown}):
+        for outcome in _ingest_table(spark, lake, contract, raw[table], days, days_too, {"source": name, **shown}, path):
             asked |= {outcome.day} if table == "requests" else set()
             yield outcome
 
@@ -79,6 +80,7 @@ def _ingest_table(
     days: tuple[date, date] | None,
     days_too: set[date],
     options: Mapping[str, Any],
+    path: str | None = None,
 ) -> Iterator[Outcome]:
     with _scratch(lake) as scratch:
         raw.frame.write.partitionBy("day").parquet(spark_address(scratch))
@@ -92,7 +94,7 @@ def _ingest_table(
             raise
         fates = tuple(sorted({fate for _, fate in lines} | {KEPT, QUARANTINED}))
         for day in _days(lines, days, days_too):
-            yield _publish(spark, lake, contract, rows, day, lines, fates, options)
+            yield _publish(spark, lake, contract, rows, day, lines, fates, options, path)
 
 
 def _publish(
@@ -104,6 +106,7 @@ def _publish(
     lines: Mapping[tuple[date, str], int],
     fates: tuple[str, ...],
     options: Mapping[str, Any],
+    path: str | None,
 ) -> Outcome:
     account = Account("lines", fates=fates)
     of_day = rows.where(F.col("day") == F.lit(day)).withColumn("_lines", tally(F.col("_fate"), fates, F.col("_num_lines")))
@@ -117,13 +120,13 @@ def _publish(
         "label_as_of": None,
         "reasons": ["ingested"],
     }
-    draft |= {"accounts": [{"account": "lines", "input": options["source"], "in": went_in}]}
+    draft |= {"accounts": [{"account": "lines", "input": options["source"], "in": went_in}], "source": path and lake_address(path)}
 
     def work() -> Outcome:
         with suited_to(spark, went_in * LINE_BYTES):
             return publish_rows(spark, lake, contract, of_day, day, {"lines": account}, draft)
 
-    return watched(lake, contract, day, draft, work)
+    return watched(lake, contract, day, draft, work, attrgetter("receipt"), job=f"ingest.{contract.name}")
 
 
 def _refuse_lost_lines(contract: Contract, lines: Mapping[tuple[Any, str], int], read: int, days: tuple[date, date] | None) -> None:

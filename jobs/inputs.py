@@ -26,7 +26,8 @@ class Pinned:
 
     def as_json(self) -> dict[str, Any]:
         hashes = {d.isoformat(): r["content_hash"] for d, r in self.receipts.items()}
-        return {"version": self.table.version, "days": hashes, "history_days": [d.isoformat() for d in self.history]}
+        sums = {name: sum(r[name] for r in self.receipts.values()) for name in ("rows", "bytes")}
+        return {"version": self.table.version, "days": hashes, "history_days": [d.isoformat() for d in self.history], **sums}
 
 
 class Tables:

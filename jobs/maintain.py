@@ -16,12 +16,14 @@ from urllib.parse import unquote
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from jobs.emit import LINEAGE
 from jobs.storage import OWNER, PLANS, lake_address, open_table, table_root, versions
 from schemas.address import is_local
 from schemas.contract import Contract, ContractError, load, load_all, quarantine_of
 
 MANIFESTS = "_manifests"
 WRITING_S = 600  # receipts and drafts are written in milliseconds
+LINEAGE_KEPT = timedelta(days=90)  # our choice: receipts tell for ever what a run read and wrote
 IN_USE = math.inf  # in place of the time at which a file was replaced
 GRACE = timedelta(hours=24)  # of a run that cannot be asked whether it lives: it ran on another host
 
@@ -51,6 +53,8 @@ def maintain(lake: str, retention: timedelta, *, dry_run: bool = False) -> Itera
     yield from _cut_off(Path(address, MANIFESTS), "half a manifest", dry_run)
     old = (plan for plan in sorted(Path(address, PLANS).glob("*")) if _age(plan) > max(retention.total_seconds(), WRITING_S))
     yield from (_remove(plan, "plan of a backfill", dry_run) for plan in old)
+    told = (file for file in sorted(Path(address, LINEAGE).rglob("*.jsonl")) if _age(file) > max(retention, LINEAGE_KEPT).total_seconds())
+    yield from (_remove(file, "lineage of a run", dry_run) for file in told)
 
 
 def _both(contract: Contract) -> tuple[Contract, Contract]:

@@ -1,13 +1,14 @@
 """What a person is told of a run that went wrong: one message on standard error, and an exit code."""
 
-import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from deltalake.exceptions import DeltaError
 
+from jobs import logs
 from jobs.commit import LostRaceError
 from jobs.gate import GateError
 from jobs.jars import SetupError
@@ -17,6 +18,8 @@ from schemas.contract import ContractError
 
 DONE, FAILED, USAGE, REFUSED = 0, 1, 2, 3
 """Exit codes of every command: done or up to date, failed, wrong use, refused by a gate or by the books."""
+_TRACEBACK = "Traceback (most recent call last)"
+_RAISED = re.compile(r"(?!org\.|java\.|scala\.|py4j\.|pyspark\.|Caused by)[\w.]*(Error|Exception): \S")
 FULL = ("No space left on device", "Disk quota exceeded", "File too large")
 
 
@@ -26,8 +29,7 @@ class UsageError(ValueError):
 
 def guarded(work: Callable[[], None]) -> int:
     """Do the work and turn what goes wrong into one message on standard error and an exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    logging.getLogger("py4j").setLevel(logging.WARNING)
+    logs.configure()
     try:
         work()
     except GateError as error:
@@ -48,7 +50,10 @@ def guarded(work: Callable[[], None]) -> int:
 
 
 def _told(how: str, what: object, code: int) -> int:
-    print(f"{how}: {what}", file=sys.stderr)
+    if logs.form() == "json":
+        logs.log.error(how, extra={"facts": {"message": str(what), "exit_code": code}})
+    else:
+        print(f"{how}: {what}", file=sys.stderr)
     return code
 
 
@@ -57,10 +62,11 @@ def _is_of_spark(error: BaseException) -> bool:
 
 
 def cause(error: BaseException) -> str:
-    """The innermost cause that an error names, on one line."""
+    """The innermost cause that an error names, on one line; of a task in Python what it raised last."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     causes = [line.removeprefix("Caused by:").strip() for line in lines if line.startswith("Caused by:")]
-    return (causes or lines or [type(error).__name__])[-1 if causes else 0][:600]
+    raised = [line for line in lines if _RAISED.match(line)] if any(_TRACEBACK in line for line in lines) else []
+    return (raised or causes or lines or [type(error).__name__])[-1 if raised or causes else 0][:600]
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, version
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from jobs.commit import LostRaceError, check_evolution
@@ -23,7 +24,8 @@ from jobs.conform import conform
 from jobs.freshness import code_fingerprint, contract_fingerprint, stale_reasons
 from jobs.gate import admit, draft_path, suite_fingerprint, suite_of, write_draft
 from jobs.inputs import Pinned, Tables, label_as_of, left_sides, pin
-from jobs.measure import measured, task_seconds
+from jobs.logs import named, step
+from jobs.measure import measured
 from jobs.messages import UsageError, full_disk_explained, guarded
 from jobs.session import session, suited_to
 from jobs.storage import check_lake, filesystem, lake_address, spark_address, table_root, withdrawn_sentence
@@ -128,10 +130,11 @@ def _build_once(
     num_bytes = sum(r["bytes"] for found in pinned.values() for r in found.receipts.values())
 
     def work() -> Outcome:
+        began = time.monotonic()
         with suited_to(spark, num_bytes):
-            return publish_rows(spark, lake, contract, build(frames, day, **options), day, accounts, draft)
+            return publish_rows(spark, lake, contract, build(frames, day, **options), day, accounts, draft | {"began": began})
 
-    return watched(lake, contract, day, draft, work)
+    return watched(lake, contract, day, draft, work, attrgetter("receipt"))
 
 
 def publish_rows(
@@ -144,9 +147,9 @@ def publish_rows(
     draft: dict[str, Any],
 ) -> Outcome:
     """Conform, stage, audit, balance and publish the rows of one day; `draft` is what the receipt already knows."""
-    root, started = table_root(lake, contract), datetime.now(UTC).isoformat(timespec="seconds")
+    root, started, began = table_root(lake, contract), datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     staged = conform(rows, contract, suite_of(contract.name).row_rules, accounts)
-    fates = {name: staged.schema[f"_{name}"].dataType.names for name in accounts}
+    fates = {name: staged.schema[f"_{name}"].dataType.names for name in (*accounts, *(f.name for f in contract.figures))}
     draft = {"table": contract.name, "day": day.isoformat(), "run_id": new_run_id(), **draft}
     draft |= {
         "folder": f"day={day}/b={draft['run_id']}",
@@ -155,7 +158,8 @@ def publish_rows(
         "pid": os.getpid(),
         "host": socket.gethostname(),
     }
-    draft |= {"started_at": started, "engines": engine_versions()}
+    plan_s = round(time.monotonic() - draft.pop("began", began), 3)
+    draft |= {"started_at": started, "engines": engine_versions(), "steps": {"plan": {"wall_s": plan_s}}}
     with full_disk_explained(f"{contract.name} {day}", root):
         receipt = _stage_and_admit(spark, lake, root, staged, draft)
     remove_leftovers(root, draft["folder"], all_of_it=bool(draft.get("must_hash")))
@@ -165,11 +169,11 @@ def publish_rows(
 
 def _stage_and_admit(spark: "SparkSession", lake: str, root: str, staged: "DataFrame", draft: dict[str, Any]) -> dict[str, Any]:
     """One write of the day's files, then their gate. A run that lost its race takes its files away. Returns the receipt."""
-    started = time.time()
     write_draft(root, draft)
-    with measured(spark, draft["run_id"]):
+    with measured(spark, f"{draft['run_id']}.stage") as cost:
         staged.write.mode("append").partitionBy("split").parquet(spark_address(f"{root}/{draft['folder']}"))
-    draft = draft | {"build_s": round(time.time() - started, 3), "core_s": round(task_seconds(spark, draft["run_id"]), 3)}
+    draft = draft | {"build_s": cost["wall_s"], "core_s": cost["core_s"], "steps": draft["steps"] | {"stage": cost}}
+    step("staged", **named(draft), **cost)
     write_draft(root, draft)
     try:
         return admit(spark, lake, draft)

@@ -12,7 +12,9 @@ from deltalake.exceptions import DeltaError
 
 from jobs.commit import files_again, publish
 from jobs.messages import UsageError
+from jobs.run import new_run_id
 from jobs.storage import NotPublishedError, Table, how_to_publish, open_table, withdrawn_sentence
+from jobs.watch import watched
 from schemas.contract import Contract, ContractError
 
 OF_A_CHANGE = ("publish", "version", "withdrawal")
@@ -43,7 +45,12 @@ def withdraw(lake: str, contract: Contract, day: date, because: str, to: int | N
         receipt = {name: value for name, value in before.receipt(day).items() if name not in OF_A_CHANGE}
     receipt |= {"reasons": [f"withdrawn: {because}"], "withdrawal": facts}
     files = _files(before, contract, day) if wanted else []
-    return publish(table.root, contract, day, files, receipt, count, stands=bool(wanted))
+    run = {"run_id": new_run_id(), "inputs": {contract.name: {"version": before.version, "days": [day.isoformat()]}} if wanted else {}}
+
+    def work() -> dict[str, Any]:
+        return publish(table.root, contract, day, files, receipt, count, stands=bool(wanted))
+
+    return watched(lake, contract, day, run, work, dict, job=f"withdraw.{contract.name}")
 
 
 def origin(receipt: dict[str, Any]) -> int:

@@ -8,6 +8,7 @@ UNCREDITED = ("no_candidate", "outside_window", "duplicate", "other_type")
 CONTRACT = Contract(
     name="attributions",
     grain=("event_id",),
+    join_keys=("user_id", "item_id"),
     owner="ranking",
     keep_days=400,
     version=1,

@@ -7,7 +7,7 @@ gate makes by itself, the edges of a DAG, the backfill plan, the Open Data Contr
 import importlib
 import pkgutil
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 
@@ -82,6 +82,18 @@ class Total:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """What making the rows took, such as tokens and their price; it decides no row, and the receipt carries the sums.
+
+    `build` returns a struct of integers named `_<name>`, one field for each of `fields`; the gate sums it over all rows staged.
+    """
+
+    name: str
+    fields: tuple[str, ...]
+    doc: str
+
+
+@dataclass(frozen=True)
 class Contract:
     """A table: one row is what `grain` names, one day is the unit of build, gate and publish."""
 
@@ -103,6 +115,10 @@ class Contract:
     reissue_after: tuple[int, ...] = ()
     """Ages in days at which an immature day is built again."""
     may_be_empty: bool = False
+    figures: tuple[Figure, ...] = field(default=(), repr=False)  # as below
+    """What the receipt says of the making of the rows."""
+    join_keys: tuple[str, ...] = field(default=(), repr=False)  # tells of cost alone: another choice makes no day stale
+    """Columns by which jobs join or group its rows; a receipt says how many rows their hottest values have."""
 
     @property
     def is_raw(self) -> bool:

@@ -5,6 +5,7 @@ from schemas.contract import Account, Column, Contract, Elements, Input, Total
 CONTRACT = Contract(
     name="entire_space",
     grain=("request_id",),
+    join_keys=("user_id", "query_norm"),
     owner="ranking",
     keep_days=400,
     version=1,

@@ -7,6 +7,7 @@ EVENT_TYPES = ("detail", "click", "fav", "cart", "pay")
 CONTRACT = Contract(
     name="events",
     grain=("event_id",),
+    join_keys=("user_id", "item_id"),
     owner="logs",
     keep_days=400,
     version=1,

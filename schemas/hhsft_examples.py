@@ -47,6 +47,7 @@ ITEM_FEATURES = (
 CONTRACT = Contract(
     name="hhsft_examples",
     grain=("request_id",),
+    join_keys=("user_id",),
     owner="ranking",
     keep_days=400,
     version=1,

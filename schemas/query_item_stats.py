@@ -5,6 +5,7 @@ from schemas.contract import Column, Contract, Input
 CONTRACT = Contract(
     name="query_item_stats",
     grain=("query_norm", "item_id"),
+    join_keys=("query_norm",),
     owner="ranking",
     keep_days=100,
     version=1,

@@ -8,6 +8,7 @@ STAGES = ("recalled", "pre_ranked", "ranked", "exposed")
 CONTRACT = Contract(
     name="requests",
     grain=("request_id",),
+    join_keys=("user_id",),
     owner="logs",
     keep_days=400,
     version=1,

@@ -1,4 +1,4 @@
-"""Commands that show what the samples gained and what their storage saves."""
+"""Commands that show what the samples gained, what their storage saves, and what days cost."""
 
 import typer
 
@@ -36,3 +36,19 @@ def bytes_(table: Table, day: Day, lake: Lake = LAKE, as_json: Json = False) -> 
 
     found, of_day = a_contract(table), a_day(day)
     do(lambda: sizes.report(lake, found, of_day, as_json))
+
+
+@app.command()
+def costs(table: Table, lake: Lake = LAKE, as_json: Json = False) -> None:
+    """What each day of a table cost; which stands out, and why.
+
+    Core seconds, wall seconds of each step, rows, bytes, shuffle and spill by the receipts of the published days. A day stands out
+    when it cost twice the median of the others and lies well above their spread.
+
+    \b
+    Example: sluice costs entire_space --lake ./lake
+    """
+    from sluice import costs as of_days
+
+    found = a_contract(table)
+    do(lambda: of_days.report(lake, found, as_json))

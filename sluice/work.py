@@ -10,8 +10,9 @@ from jobs.ingest import ingest as ingest_source
 from jobs.ingest import source
 from jobs.maintain import maintain as clean
 from jobs.plan import job_build
-from jobs.run import Outcome, UsageError, build_day, remove_leftovers, sentence
+from jobs.run import Outcome, UsageError, build_day, new_run_id, remove_leftovers, sentence
 from jobs.storage import NotPublishedError, check_lake, filesystem, lake_address, open_table, table_root
+from jobs.watch import watched as told
 from schemas.contract import Contract
 from sluice.screens import progress
 
@@ -102,7 +103,8 @@ def gate(spark: Spark, lake: str, contract: Contract, day: date, accept: Mapping
         for result in seen.results:
             if not result["success"]:
                 print(f"{result['expectation_config']['meta'].get('severity', 'critical')}: {describe(result)}")
-    receipt = admit(session, address, draft, accept)
+    run = draft | {"run_id": new_run_id()}
+    receipt = told(address, contract, day, run, lambda: admit(session, address, draft, accept), dict, is_seen=True)
     remove_leftovers(table_root(address, contract), draft["folder"], all_of_it=False)
     print(
         json.dumps(receipt, indent=1)

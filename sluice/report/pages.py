@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from jobs.messages import UsageError
+from sluice.costs import of_receipts
 from sluice.report import flow, pictures, results
 from sluice.report.contents import DRIFT, HIDDEN, excess
 from sluice.report.days import CAUSES, STATES
@@ -22,6 +23,7 @@ GLYPHS = {
     "warned": "!", "quarantined": "q", "immature": "~", "published": "", "open": "·", "none": "",
 }  # fmt: skip
 """A state is told by letter and by name, not by colour alone."""
+COSTS = {"core seconds": "core_s", "wall seconds": "wall_s", "core µs per row": "us_per_row", "bytes spilled": "spill_bytes"}
 COLUMNS_AT_ONCE = 25
 
 
@@ -122,6 +124,7 @@ def _table(facts: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]
         points = [(d["day"], d["value"]) for d in row["days"]]
         bad = [d["day"] for d in row["days"] if not d["success"]]
         row["plot"] = pictures.spark(points, row["name"], row["least"], row["most"], row["share"], bad)
+    view["costs"], view["dear"] = _costs(table, held)
     view["columns"] = [_column(c) for c in table["columns"]]
     view["at_once"], view["drift"] = COLUMNS_AT_ONCE, DRIFT
     view["accounts"] = _accounts(held)
@@ -133,6 +136,18 @@ def _table(facts: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]
     view["curves"] = [(label, _curve(label, curves, final)) for label, curves in table["labels"].items() if curves]
     view["lineage"] = flow.lineage(facts["tables"], facts["manifests"], lambda n: f"../{n}/index.html", focus=table["table"])
     return view
+
+
+def _costs(table: Mapping[str, Any], held: list[dict[str, Any]]) -> tuple[list[Any], list[dict[str, Any]]]:
+    """Small lines of what the days cost, each with its last value, and the days that stand out."""
+    costs = {c["day"]: c for c in of_receipts([f["receipt"] for f in held])}
+    dear = [c for c in costs.values() if c["stands_out"]]
+    plots, bad = [], [c["day"] for c in dear]
+    for name, figure in COSTS.items():
+        points = [(f["day"], costs[f["day"]][figure] if f["day"] in costs else None) for f in table["days"]]
+        if any(value for _, value in points):
+            plots.append((name, pictures.spark(points, f"{name} of {table['table']}", bad=bad), costs[held[-1]["day"]][figure]))
+    return plots, dear
 
 
 def _curve(label: str, curves: list[dict[str, Any]], final: int) -> Any:

@@ -67,7 +67,9 @@ def test_a_day_is_published_with_its_receipt_in_the_commit_that_other_tools_read
     assert (receipt["excluded"], receipt["quarantined"]) == ({"uncredited": 1}, {})
     assert receipt["totals"] == {"clicks": 3, "rows_by_day": {"2026-01-05": 3}}
     assert receipt["bytes"] == sum(Path(f).stat().st_size for f in open_table(lake, COUNTED).files([DAY]))
-    assert receipt["inputs"]["attributions"] == {"version": 1, "days": {"2026-01-05": "one"}, "history_days": []}
+    read = receipt["inputs"]["attributions"]
+    assert (read["version"], read["days"], read["history_days"]) == (1, {"2026-01-05": "one"}, [])
+    assert (read["rows"], read["bytes"] > 0) == (4, True)
     assert not {"seen", "pid", "host", "folder", "must_hash"} & set(receipt), "what only the staged day needs"
     assert drafts(lake) == []
 

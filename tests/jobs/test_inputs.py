@@ -41,6 +41,8 @@ def test_an_input_is_pinned_with_the_days_of_its_window_at_one_version(lake):
         "version": 5,
         "days": {"2026-01-11": "one", "2026-01-12": "one", "2026-01-13": "one"},
         "history_days": [],
+        "rows": 6,
+        "bytes": 0,
     }
     tables.forget("requests")
     anew = pin(tables, ATTRIBUTIONS, after(3))["requests"].as_json()

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
+from jobs.emit import LINEAGE
 from jobs.maintain import MANIFESTS, maintain
 from jobs.storage import OWNER, table_root
 from schemas.contract import ContractError, quarantine_of
@@ -280,6 +281,15 @@ def test_plans_of_backfills_go_when_they_are_old(lake: Path) -> None:
         plan.write_text("{}")
         aged(plan, age)
     assert swept(lake) == {"_plans/old.json": "plan of a backfill"}
+
+
+def test_lineage_of_runs_goes_after_a_season(lake: Path) -> None:
+    for name, age in (("young", 80 * 24 * HOUR), ("old", 91 * 24 * HOUR)):
+        file = lake / LINEAGE / "items" / f"{DAY}.{name}.jsonl"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("{}")
+        aged(file, age)
+    assert swept(lake) == {f"{LINEAGE}/items/{DAY}.old.jsonl": "lineage of a run"}
 
 
 def test_a_dry_run_names_what_the_next_run_takes_and_takes_nothing(lake: Path) -> None:

@@ -9,9 +9,12 @@ import pytest
 from pyspark.sql import functions as F
 
 from jobs import ingest as ingesting
+from jobs import run as spine
+from jobs.commit import LostRaceError
+from jobs.emit import LINEAGE, flush
 from jobs.gate import GateError
 from jobs.hook import HOOK
-from schemas.contract import load
+from schemas.contract import ContractError, load
 from tests.frames import DAY
 from tests.jobs.counted import COUNTED, TOO_MANY, make_lake, run_day, spoiled, use_counted
 
@@ -41,6 +44,32 @@ def test_a_refused_day_reaches_the_hook_with_what_failed(spark: Any, lake: Path,
     assert (lake / COUNTED.name / "v1" / f"day={DAY}" / f"b={what['run_id']}").is_dir()
     run_day(spark, lake)
     assert len(told()) == 1, "a published day is no news"
+    assert flush(20)
+    runs = [[json.loads(line) for line in path.read_text().splitlines()] for path in sorted((lake / LINEAGE / COUNTED.name).iterdir())]
+    assert sorted([(e["eventType"], e["job"]["name"]) for e in events] for events in runs) == [
+        [("START", COUNTED.name), (end, COUNTED.name), ("START", f"{COUNTED.name}.gate"), (end, f"{COUNTED.name}.gate")]
+        for end in ("COMPLETE", "FAIL")
+    ]
+    refusal = next(e for events in runs for e in events if e["eventType"] == "FAIL" and "gate" not in e["job"]["name"])
+    assert refusal["run"]["facets"]["errorMessage"]["message"] == str(refused.value)
+
+
+def test_a_build_that_fails_and_a_race_that_is_lost_are_told(spark: Any, lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ContractError):
+        run_day(spark, lake, spoiled(lambda rows: rows.drop("item_id")))
+    with monkeypatch.context() as patch, pytest.raises(ContractError):
+        patch.setattr(spine, "MAX_RACES", 1)
+        patch.setattr(spine, "publish_rows", lose)
+        run_day(spark, lake)
+    assert flush(20)
+    ends = [json.loads(path.read_text().splitlines()[-1]) for path in (lake / LINEAGE / COUNTED.name).iterdir()]
+    found = {e["eventType"]: e["run"]["facets"]["errorMessage"]["message"] for e in ends}
+    assert set(found) == {"FAIL", "ABORT"} and found["ABORT"] == "overtaken"
+    assert found["FAIL"].startswith("ContractError: ") and "item_id" in found["FAIL"]
+
+
+def lose(*_: Any) -> None:
+    raise LostRaceError("overtaken")
 
 
 def test_books_that_do_not_balance_reach_it_with_the_account(spark: Any, lake: Path, told: Any) -> None:
