@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = {"pyspark", "delta", "deltalake", "torch", "transformers", "pandas", "great_expectations", "faiss", "bm25s"}
+HEAVY = set("pyspark delta deltalake pyarrow numpy pandas torch transformers great_expectations faiss bm25s typer".split())
 CODE = """
 import importlib, sys
 for module in sys.argv[1:]:
