@@ -44,7 +44,8 @@ class Groups:
         file, schema = self.manifest.files[n], self.nothing.schema
         try:
             with self._fs.open_input_file(f"{self._root}/{file.path}") as source:
-                parquet = pq.ParquetFile(source, metadata=self._footers[n], pre_buffer=True)
+                is_far = self._fs.type_name != "local"  # there few large reads are worth a copy of what they bring
+                parquet = pq.ParquetFile(source, metadata=self._footers[n], pre_buffer=is_far)
                 table = parquet.read_row_group(group, columns=self._leaves[n], use_threads=False)
             table = table.append_column(DAY, _days(file, table)) if DAY in self.columns else table
             faults = nulls(table, self.columns)

@@ -13,8 +13,8 @@ every row group that its rank needs, so one worker, or none and the threads of t
 import copy
 import os
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
@@ -29,7 +29,7 @@ from training.order import Order, Share
 from training.tensors import Batch, Ragged, each_tensor, tensors
 
 __all__ = ["Batch", "Loader", "Ragged", "rank_and_world", "to_device"]
-T = TypeVar("T")
+T, M = TypeVar("T"), TypeVar("M")
 
 
 class Loader(IterableDataset[Batch]):
@@ -89,7 +89,7 @@ class Loader(IterableDataset[Batch]):
         number, num_workers = (worker.id, worker.num_workers) if worker else (0, 1)
         steps = range(self.start[1] + number, self.num_steps, num_workers)
         shares = self.order.shares(self.start[0], steps, self.rank, self.world_size)
-        return made_ahead(self._batches(made_ahead(self._windows(shares), 1)), self.prefetch)
+        return made_ahead(self._parts(made_ahead(self._windows(shares), 1)), self.prefetch, self._batch)
 
     def _checked(self, epoch: int, step: int) -> tuple[int, int]:
         if epoch < 0 or not 0 <= step <= self.num_steps:
@@ -104,28 +104,38 @@ class Loader(IterableDataset[Batch]):
             for share in shares:
                 yield share, list(pool.map(self.groups.read, share.groups, share.rows))
 
-    def _batches(self, windows: Iterator[tuple[Share, list[pa.Table]]]) -> Generator[Batch, None, None]:
+    def _parts(self, windows: Iterator[tuple[Share, list[pa.Table]]]) -> Generator[list[pa.Table], None, None]:
+        """Slices of windows that make up each batch."""
         parts = [self.groups.nothing]  # always among them, so that a batch is copied out of its windows
         for share, tables in windows:
             firsts = share.cuts.T.tolist()
             for first, end, is_whole in zip(firsts, firsts[1:], share.is_whole, strict=False):
                 parts += [table.slice(a, b - a) for table, a, b in zip(tables, first, end, strict=True)]
                 if is_whole:
-                    batch = tensors(pa.concat_tables(parts).combine_chunks(), self.groups.columns)
-                    yield each_tensor(batch, Tensor.pin_memory) if self.pin_memory else batch
+                    yield parts
                     parts = [self.groups.nothing]
 
+    def _batch(self, parts: list[pa.Table]) -> Batch:
+        batch = tensors(pa.concat_tables(parts).combine_chunks(), self.groups.columns)
+        return each_tensor(batch, Tensor.pin_memory) if self.pin_memory else batch
 
-def made_ahead(source: Generator[T, None, None], depth: int) -> Generator[T, None, None]:
-    """The same things in the same order, up to `depth` of them made ahead by one thread."""
-    pool = ThreadPoolExecutor(1)
+
+def made_ahead(source: Generator[T, None, None], depth: int, make: Callable[[T], M] = lambda thing: thing) -> Generator[M, None, None]:
+    """What `make` makes of the same things in the same order, up to `depth` of them ahead: one thread takes, two make."""
+    taker, makers = ThreadPoolExecutor(1), ThreadPoolExecutor(2)
+
+    def take() -> Future[M] | None:
+        thing = next(source, None)
+        return None if thing is None else makers.submit(make, thing)
+
     try:
-        waiting = deque(pool.submit(next, source, None) for _ in range(depth))
+        waiting = deque(taker.submit(take) for _ in range(depth))
         while (made := waiting.popleft().result()) is not None:
-            waiting.append(pool.submit(next, source, None))
-            yield made
+            waiting.append(taker.submit(take))
+            yield made.result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        taker.shutdown(cancel_futures=True)
+        makers.shutdown(cancel_futures=True)
         source.close()
 
 
