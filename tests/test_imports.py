@@ -7,22 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = set(
-    [
-        "pyspark",
-        "delta",
-        "deltalake",
-        "pyarrow",
-        "numpy",
-        "pandas",
-        "torch",
-        "transformers",
-        "great_expectations",
-        "faiss",
-        "bm25s",
-        "typer",
-    ]
-)
+SPARK_AND_FRAMES = {"pyspark", "delta", "deltalake", "pyarrow", "numpy", "pandas"}
+HEAVY = SPARK_AND_FRAMES | {"torch", "transformers", "great_expectations", "faiss", "bm25s", "typer"}
 CODE = """
 import importlib, sys
 for module in sys.argv[1:]:
