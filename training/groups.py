@@ -100,7 +100,8 @@ class Groups:
             more = [f"and {len(faults) - SHOWN:,} more"] if len(faults) > SHOWN else []
             files = f"its {len(self.manifest.files):,} files under {self.manifest.root}"
             what = f"manifest {self.manifest.name} of {self.manifest.table} does not agree with {files}"
-            raise ManifestError("\n  ".join([f"{what}:", *faults[:SHOWN], *more]))
+            remedy = "restore the files from a copy of the lake, or pin anew under another name: sluice manifest create"
+            raise ManifestError("\n  ".join([f"{what}; {remedy}:", *faults[:SHOWN], *more]))
 
 
 def _kinds(schema: pa.Schema) -> dict[str, str | None]:
