@@ -17,9 +17,10 @@ from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.providers.standard.hooks.subprocess import SubprocessHook
 from airflow.providers.standard.sensors.python import PythonSensor
-from airflow.sdk import Asset, BaseHook, BaseOperator, CronPartitionTimetable, ObjectStoragePath, PartitionedAssetTimetable
+from airflow.sdk import Asset, BaseHook, BaseOperator, CronPartitionTimetable, PartitionedAssetTimetable
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, AirflowSkipException
 
+from schemas.address import files_in, read_whole
 from schemas.contract import Contract, load
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -238,7 +239,7 @@ def is_settled(day: str, hours: str) -> bool:
 def is_published(receipts: str, day: str) -> bool:
     """The newest receipt of that day is of a publish, and not of a withdrawal that left nothing in its place."""
     copies = _copies(receipts, day)
-    return bool(copies) and not json.loads(copies[max(copies)].read_text()).get("is_withdrawn")
+    return bool(copies) and not json.loads(read_whole(copies[max(copies)])).get("is_withdrawn")
 
 
 def knows_labels(receipts: str, day: str, until: str) -> bool:
@@ -259,25 +260,21 @@ def published_facts(receipts: str, day: str) -> dict[str, Any]:
     if not copies:
         raise AirflowException(f"the job ended well, but {receipts} has no receipt of {day}; is the lake the one that the job wrote to?")
     newest = copies[max(copies)]
-    receipt = json.loads(newest.read_text())
+    receipt = json.loads(read_whole(newest))
     if receipt.get("is_withdrawn"):
         raise AirflowFailException(
             f"{receipt['table']} {day} was withdrawn ({receipt['withdrawal']['because']}) and stays so: build it by force"
         )
-    return {name: receipt[name] for name in ("table", "day", "version", "content_hash", "rows", "label_as_of")} | {"receipt": str(newest)}
+    return {name: receipt[name] for name in ("table", "day", "version", "content_hash", "rows", "label_as_of")} | {"receipt": newest}
 
 
 def _published_before(receipts: str, day: str) -> bool:
     """An earlier day has a receipt."""
-    folder = ObjectStoragePath(receipts)
-    return any(re.fullmatch(r"\d{4}-\d\d-\d\d\.\d+\.json", path.name) and path.name < day for path in folder.iterdir())
+    return any(re.fullmatch(r"\d{4}-\d\d-\d\d\.\d+\.json", name) and name < day for name in files_in(receipts))
 
 
-def _copies(receipts: str, day: str) -> dict[int, ObjectStoragePath]:
+def _copies(receipts: str, day: str) -> dict[int, str]:
     """Receipts of the day by the number of the publish."""
     check_day(day)
-    folder = ObjectStoragePath(receipts)
-    if not folder.exists():
-        return {}
-    found = {re.fullmatch(rf"{day}\.(\d+)\.json", path.name): path for path in folder.iterdir()}
-    return {int(match.group(1)): path for match, path in found.items() if match}
+    found = [re.fullmatch(rf"{day}\.(\d+)\.json", name) for name in files_in(receipts)]
+    return {int(match.group(1)): f"{receipts}/{match.group()}" for match in found if match}

@@ -47,6 +47,21 @@ def _from_uri(address: str) -> tuple["FileSystem", str]:
     return FileSystem.from_uri(address)
 
 
+def files_in(folder: str) -> list[str]:
+    """Names of the files in a folder; none where it is absent."""
+    from pyarrow.fs import FileSelector
+
+    fs, path = filesystem(folder)
+    return sorted(info.base_name for info in fs.get_file_info(FileSelector(path, allow_not_found=True)) if info.is_file)
+
+
+def read_whole(address: str) -> bytes:
+    """What a file holds. Raises FileNotFoundError when it is absent."""
+    fs, path = filesystem(address)
+    with fs.open_input_stream(path) as stream:
+        return bytes(stream.read())
+
+
 def write_whole(fs: "FileSystem", path: str, content: bytes) -> None:
     """Write a file so that a reader sees all of it or nothing."""
     scratch = path  # an object appears when it is whole

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from schemas.address import filesystem, write_whole
+from tests.object_store import BUCKET, object_store
+
 DAY = "2026-01-15"
 
 
@@ -69,6 +72,19 @@ def test_a_day_that_was_withdrawn_is_no_success_and_is_waited_for(dags, context,
     assert not is_published(receipts, DAY)
     (lake / f"entire_space/v1/_receipts/{DAY}.3.json").write_text(json.dumps(FACTS))
     assert is_published(receipts, DAY)
+
+
+def test_receipts_on_an_object_store_are_read_too(dags, tmp_path, monkeypatch):
+    from dags.common import is_published, published_facts
+
+    receipts = f"s3://{BUCKET}/lake/entire_space/v1/_receipts"
+    with object_store(tmp_path) as store:
+        for name, value in store.items():
+            monkeypatch.setenv(name, value)
+        assert not is_published(receipts, DAY)
+        write_whole(*filesystem(f"{receipts}/{DAY}.1.json"), json.dumps(FACTS).encode())
+        assert is_published(receipts, DAY)
+        assert published_facts(receipts, DAY)["receipt"] == f"{receipts}/{DAY}.1.json"
 
 
 def test_success_without_a_receipt_is_a_failure(dags, context, spark_submit):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.address import delta_options, filesystem, is_local, lake_address, spark_address, write_whole
+from schemas.address import delta_options, files_in, filesystem, is_local, lake_address, read_whole, spark_address, write_whole
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,16 @@ def test_a_server_without_tls_is_allowed_only_where_the_environment_names_it(mon
 def test_a_folder_given_as_an_address_is_that_folder(tmp_path):
     fs, path = filesystem(f"file://{tmp_path}")
     assert (fs.type_name, path) == ("local", str(tmp_path))
+
+
+def test_files_of_a_folder_are_named_and_read(tmp_path):
+    (tmp_path / "folder").mkdir()
+    for name in ("b", "a"):
+        (tmp_path / name).write_text(name * 3)
+    assert (files_in(str(tmp_path)), files_in(str(tmp_path / "absent"))) == (["a", "b"], [])
+    assert read_whole(str(tmp_path / "b")) == b"bbb"
+    with pytest.raises(FileNotFoundError):
+        read_whole(str(tmp_path / "c"))
 
 
 def test_a_reader_sees_a_file_whole_or_not_at_all(tmp_path):
