@@ -46,6 +46,8 @@ def session(name: str = "sluice", master: str | None = None, conf: Mapping[str, 
     from pyspark import SparkConf, SparkContext
     from pyspark.sql import SparkSession
 
+    if "PYSPARK_GATEWAY_PORT" in os.environ:
+        SparkContext._ensure_initialized()  # spark-submit started this process: what it was told is known to its JVM alone
     submitted = SparkConf()
     is_submitted = submitted.contains("spark.master") or "SPARK_REMOTE" in os.environ or SparkSession.getActiveSession() is not None
     builder = SparkSession.builder.appName(name)
