@@ -4,6 +4,8 @@ Spark's own text readers give neither line numbers nor the text of a record that
 """
 
 import os
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
@@ -19,11 +21,27 @@ BATCH_ROWS = 4096
 
 
 def open_lines(address: str) -> BinaryIO:
-    """The file as a stream of lines; unpacked where its name ends in .gz, .bz2 or .zst."""
+    """The file as a stream of lines; unpacked where its name ends in .gz, .bz2, .zst, or in .zip, which holds one file.
+
+    Raises: OSError for a .zip that cannot be opened; what is torn further on raises zipfile.BadZipFile or zlib.error when it is read.
+    """
     import io
 
     system, path = filesystem(address)
+    if path.endswith(".zip"):
+        return _only_member(system.open_input_file(path))
     return io.BufferedReader(system.open_input_stream(path, compression="detect"), 1 << 20)
+
+
+def _only_member(packed: BinaryIO) -> BinaryIO:
+    try:
+        archive = zipfile.ZipFile(packed)
+        names = [n for n in archive.namelist() if not n.endswith("/") and not n.startswith("__MACOSX/")]
+        if len(names) != 1:
+            raise OSError(f"it holds {len(names)} files ({', '.join(names[:5])}), must hold one; unpack it")
+        return archive.open(names[0])
+    except (zipfile.BadZipFile, RuntimeError) as error:  # RuntimeError: packed with a password, or by an unknown method
+        raise OSError(f"no whole zip file ({error}); fetch it again or unpack it") from error
 
 
 def over_pieces(
@@ -53,7 +71,7 @@ def count_each(spark: "SparkSession", pieces: Sequence[Piece], count: Callable[[
         found, fault = 0, None
         try:
             found = count(numbered[1])
-        except (OSError, EOFError, ValueError) as error:
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             fault = str(error).splitlines()[0] if str(error) else type(error).__name__
         yield pa.RecordBatch.from_pylist([{"number": numbered[0], "found": found, "fault": fault}], schema=schema)
 
