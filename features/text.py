@@ -25,6 +25,14 @@ def words(text: Column) -> Column:
 
     Nulls: null for a text that `norm_query` leaves empty.
     """
+    return F.array_distinct(bag(text))
+
+
+def bag(text: Column) -> Column:
+    """The words of the normalised text in order, repeated ones too; the whole text where it has no letter or digit.
+
+    Nulls: null for a text that `norm_query` leaves empty.
+    """
     normal = norm_query(text)
-    found = F.array_distinct(F.regexp_extract_all(normal, F.lit(WORD), F.lit(0)))
+    found = F.regexp_extract_all(normal, F.lit(WORD), F.lit(0))
     return F.when(F.size(found) > 0, found).when(normal.isNotNull(), F.array(normal))

@@ -1,6 +1,6 @@
 from pyspark.sql import functions as F
 
-from features.text import norm_query, words
+from features.text import bag, norm_query, words
 
 NORMAL = {
     "  Red   SHOES ": "red shoes",
@@ -44,3 +44,8 @@ def test_normalising_again_changes_nothing(spark):
 
 def test_words_of_every_script(spark):
     assert results(spark, WORDS, words) == WORDS
+
+
+def test_a_bag_holds_repeated_words_too(spark):
+    texts = {"Red, red shoe": ["red", "red", "shoe"], "!!! ?": ["!!! ?"], " ": None, None: None}
+    assert results(spark, texts, bag) == texts
