@@ -111,6 +111,17 @@ def test_a_day_has_its_receipt_whole(site):
         assert json.loads(committed) == fact["receipt"]
 
 
+def test_a_table_says_what_its_days_cost_and_which_stands_out(tmp_path):
+    for number, day in enumerate(DAYS):
+        steps = {"stage": {"wall_s": 2.0, "core_s": 90.0 if number == 4 else 3.0 + number, "spill_bytes": 0}}
+        put(tmp_path / "lake", ITEMS, day, steps=steps)
+    page = site_of(tmp_path / "lake", tmp_path / "site")[1]["items/index.html"]
+    text = " ".join(" ".join(page.texts).split())
+    assert all(words in text for words in ("core seconds 8 ", "wall seconds 2 ", "core µs per row 2M ")), "those of the last day"
+    assert "bytes spilled" not in text, "nothing was"
+    assert f"{DAYS[4]} stands out: 18 times the usual cost; each row cost 18.0 times as much" in text
+
+
 def test_hostile_values_stay_text(tmp_path):
     bad = result(
         HOSTILE, HOSTILE, success=False, severity="warning", note=HOSTILE, observed_value=HOSTILE, partial_unexpected_list=[HOSTILE]
