@@ -55,6 +55,8 @@ def maintain(lake: str, retention: timedelta, *, dry_run: bool = False) -> Itera
     yield from (_remove(plan, "plan of a backfill", dry_run) for plan in old)
     told = (file for file in sorted(Path(address, LINEAGE).rglob("*.jsonl")) if _age(file) > max(retention, LINEAGE_KEPT).total_seconds())
     yield from (_remove(file, "lineage of a run", dry_run) for file in told)
+    for folder in sorted(Path(address, LINEAGE).glob("*")):
+        yield from _cut_off(folder, "half the lineage of a run", dry_run)
 
 
 def _both(contract: Contract) -> tuple[Contract, Contract]:

@@ -284,12 +284,13 @@ def test_plans_of_backfills_go_when_they_are_old(lake: Path) -> None:
 
 
 def test_lineage_of_runs_goes_after_a_season(lake: Path) -> None:
-    for name, age in (("young", 80 * 24 * HOUR), ("old", 91 * 24 * HOUR)):
-        file = lake / LINEAGE / "items" / f"{DAY}.{name}.jsonl"
+    for name, age in (("young.jsonl", 80 * 24 * HOUR), ("old.jsonl", 91 * 24 * HOUR), ("cut.jsonl.17.tmp", HOUR)):
+        file = lake / LINEAGE / "items" / f"{DAY}.{name}"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("{}")
         aged(file, age)
-    assert swept(lake) == {f"{LINEAGE}/items/{DAY}.old.jsonl": "lineage of a run"}
+    items = f"{LINEAGE}/items/{DAY}"
+    assert swept(lake) == {f"{items}.old.jsonl": "lineage of a run", f"{items}.cut.jsonl.17.tmp": "half the lineage of a run"}
 
 
 def test_a_dry_run_names_what_the_next_run_takes_and_takes_nothing(lake: Path) -> None:
