@@ -1,5 +1,6 @@
 """Commands that train: what they are called and take. Torch is imported when one runs."""
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Annotated
 
@@ -17,18 +18,34 @@ def _need_torch() -> None:
         raise SetupError("training needs torch, which nothing else here does; install it: make training")
 
 
+def _check_model(model: str, of_models: Mapping[str, Mapping[str, object]], done: str) -> None:
+    """Raises BadParameter where no such model is known, or an option is given that only another one has."""
+    if model not in of_models:
+        raise typer.BadParameter(f"{model!r} cannot be {done} yet; there is {', '.join(of_models)}", param_hint="MODEL")
+    for other, options in of_models.items():
+        for option, given in options.items() if other != model else ():
+            if given is not None:
+                raise typer.BadParameter(f"is of {other}; {model} has no such thing", param_hint=option)
+
+
 @app.command()
 def train(
-    model: Annotated[str, typer.Argument(help="What to train: hhsft.")],
+    model: Annotated[str, typer.Argument(help="What to train: hhsft, retriever.")],
     manifest: Annotated[str | None, typer.Option("--manifest", help="Train on what this manifest pins.")] = None,
     until: Annotated[str | None, typer.Option("--until", help="Pin and train on the published days before this one.")] = None,
-    days: Annotated[int | None, typer.Option("--days", min=1, help="With --until: the last so many of them. Default: all.")] = None,
-    test_days: Annotated[int, typer.Option("--test-days", min=1, help="Evaluate on so many published days after them, at most.")] = 3,
-    which: Annotated[str, typer.Option("--model", help="hhsft, or a baseline on the same tokens: hhfi, rankmixer, dlrm.")] = "hhsft",
+    days: Annotated[int | None, typer.Option("--days", min=1, help="With --until: the last so many. Default: all; retriever: one.")] = None,
+    test_days: Annotated[
+        int | None, typer.Option("--test-days", min=1, help="Evaluate on so many published days after them, at most. Default: 3.")
+    ] = None,
+    which: Annotated[str | None, typer.Option("--model", help="hhsft, or a baseline on the same tokens: hhfi, rankmixer, dlrm.")] = None,
     size: Annotated[str, typer.Option("--size", help="tiny, base or large.")] = "tiny",
     stage: Annotated[
-        str, typer.Option("--stage", help="Samples of this step of ES3: exposed, unexposed, attributed, entire_space.")
-    ] = "entire_space",
+        str | None,
+        typer.Option("--stage", help="Of hhsft: samples of this step of ES3: exposed, unexposed, attributed, entire_space (default)."),
+    ] = None,
+    share: Annotated[
+        float | None, typer.Option("--share", help="Of retriever: synthetic pairs in each batch, 0 to 0.5. Default: 0.1.")
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     seed: Annotated[int | None, typer.Option("--seed", help="Of weights and of the order of rows. Default: the manifest's.")] = None,
     out: Annotated[
@@ -47,8 +64,15 @@ def train(
     \b
     Example: sluice train hhsft --until 2026-01-08
     """
-    if model != "hhsft":
-        raise typer.BadParameter(f"{model!r} cannot be trained yet; there is hhsft", param_hint="MODEL")
+    of_models = {
+        "hhsft": {"--model": which, "--stage": stage, "--truth": truth},
+        "retriever": {"--share": share},
+    }
+    _check_model(model, of_models, "trained")
+    if model == "retriever" and ((days or 1) > 1 or (test_days or 1) > 1):
+        raise typer.BadParameter(
+            "a day of retriever_examples is a whole training set: one is trained on, the next tested on", param_hint="--days"
+        )
     if (manifest is None) == (until is None):
         raise typer.BadParameter("a table is trained on only when it is pinned: give --manifest NAME, or --until DAY, and not both")
     if days is not None and until is None:
@@ -59,22 +83,30 @@ def train(
         _need_torch()
         from sluice import training
 
-        training.train(lake, manifest, before, days, test_days, (which, size, stage), out, seed, device, truth, as_json)
+        pins = (manifest, before, days)
+        if model == "hhsft":
+            settings = (which or "hhsft", size, stage or "entire_space")
+            training.hhsft(lake, pins, test_days, settings, out, seed, device, truth, as_json)
+        else:
+            training.retriever(lake, pins, size, share, out, seed, device, as_json)
 
     do(work)
 
 
 @app.command()
 def reproduce(
-    model: Annotated[str, typer.Argument(help="What to reproduce: hhsft.")],
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Four models, one seed, ten minutes: shows that all runs, claims no order.")
-    ] = False,
+    model: Annotated[str, typer.Argument(help="What to reproduce: hhsft, synthetic_pairs.")],
+    quick: Annotated[bool, typer.Option("--quick", help="Less data, one seed, ten minutes: shows that all runs, claims no order.")] = False,
     out: Annotated[str | None, typer.Option("--out", help="Folder of lake and runs; default: ./reproduce-MODEL, -quick, -trivago.")] = None,
     trivago: Annotated[
-        str | None, typer.Option("--trivago", help="Folder of trivago's logs: real sessions, the last day held out.")
+        str | None, typer.Option("--trivago", help="Of hhsft: folder of trivago's logs: real sessions, the last day held out.")
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, max=10, help="Runs of each model.")] = 5,
+    home_depot: Annotated[
+        str | None, typer.Option("--home-depot", help="Of synthetic_pairs: folder of Home Depot's graded pairs: real queries.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=1, max=10, help="Runs of each model. Default: hhsft 5, synthetic_pairs 3; quick 1.")
+    ] = None,
     size: Annotated[str, typer.Option("--size", help="tiny, base or large.")] = "tiny",
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     as_json: Json = False,
@@ -88,19 +120,34 @@ def reproduce(
     \b
     Example: sluice reproduce hhsft --quick
     """
-    if model != "hhsft":
-        raise typer.BadParameter(f"{model!r} cannot be reproduced yet; there is hhsft", param_hint="MODEL")
+    of_models = {"hhsft": {"--trivago": trivago}, "synthetic_pairs": {"--home-depot": home_depot}}
+    _check_model(model, of_models, "reproduced")
+    if quick and seeds is not None:
+        raise typer.BadParameter("--quick makes one run of each", param_hint="--seeds")
 
     def work() -> None:
         _need_torch()
         from dataclasses import replace
 
-        from sluice import reproduce as show
+        data = "-trivago" if trivago else "-home-depot" if home_depot else ""
+        spark, folder = opener(master, conf), out or f"./reproduce-{model.replace('_', '-')}{'-quick' if quick else ''}{data}"
+        if model == "hhsft":
+            from sluice import reproduce as show
 
-        spark, folder = opener(master, conf), out or f"./reproduce-{model}{'-quick' if quick else ''}{'-trivago' if trivago else ''}"
-        if trivago:
-            show.trivago(spark, trivago, folder, 1 if quick else seeds, size, device, as_json)
+            if trivago:
+                show.trivago(spark, trivago, folder, 1 if quick else seeds or show.FULL.seeds, size, device, as_json)
+            else:
+                show.hhsft(
+                    spark, folder, show.QUICK if quick else replace(show.FULL, seeds=seeds or show.FULL.seeds), size, device, as_json
+                )
+        elif home_depot:
+            from sluice import graded
+
+            graded.home_depot(spark, home_depot, folder, 1 if quick else seeds or 3, size, device, as_json)
         else:
-            show.hhsft(spark, folder, show.QUICK if quick else replace(show.FULL, seeds=seeds), size, device, as_json)
+            from sluice import long_tail
+
+            scale = long_tail.QUICK if quick else replace(long_tail.FULL, seeds=seeds or long_tail.FULL.seeds)
+            long_tail.synthetic_pairs(spark, folder, scale, size, device, as_json)
 
     do(work)
