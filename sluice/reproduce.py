@@ -45,6 +45,7 @@ def hhsft(spark: Spark, out: str, scale: Scale, size: str, device: str, as_json:
     """Simulate, build, train, print. Everything lies in `out` and is found there again, so that a run which was cut off goes on."""
     folder = Path(out)
     lake, truth = lake_address(str(folder / "lake")), folder / "truth"
+    _say("First the logs and the tables of a simulated shop; what the runs will take is measured then, and told before the first of them")
     first, last = FIRST, FIRST + timedelta(days=scale.num_days - 1)
     _ingest(spark, lake, "simulator", None, (first, last), {"users": str(scale.users), "truth": str(truth)})
     train, test = (_pinned(spark, lake, name, span) for name, span in (("train", scale.train), ("test", scale.test)))
