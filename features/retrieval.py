@@ -82,7 +82,7 @@ def search(rows: DataFrame, *, num_hits: int, min_cosine: float, blocks: int, ju
         return _search_block(table, num_hits, min_cosine, judge, judged)
 
     schema = f"id string, rewrite string, bm25 array<{hit}>, dense array<{hit}>"
-    return placed.groupBy("block").applyInArrow(search_block, schema)
+    return placed.repartition(blocks, "block").groupBy("block").applyInArrow(search_block, schema)  # a task a block, but for collisions
 
 
 def merged(found: DataFrame, num_hits: int) -> DataFrame:

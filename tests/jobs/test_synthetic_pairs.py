@@ -1,0 +1,213 @@
+"""Pairs of a small shop with planted truth: what people call otherwise than the catalogue, and reword within a session."""
+
+import random
+from collections import Counter
+from datetime import date
+
+import pytest
+
+from expectations.synthetic_pairs import SUITE
+from features.pairs import Params
+from jobs.session import suited_to
+from jobs.synthetic_pairs import PARAMS, arg_parser, build
+from schemas.attributions import CONTRACT as ATTRIBUTIONS
+from schemas.derive import spark_schema
+from schemas.items import CONTRACT as ITEMS
+from schemas.query_item_stats import CONTRACT as STATS
+from schemas.query_rewrites import CONTRACT as REWRITES
+from schemas.requests import CONTRACT as REQUESTS
+from schemas.synthetic_pairs import CONTRACT
+from tests.frames import DAY, frame
+
+PRODUCTS = ("boots", "knife", "lamp", "kettle", "tent", "jacket", "teapot", "pillow")
+CALLED = {"boots": "stompers", "knife": "slicer", "lamp": "illuminator", "kettle": "boiler", "tent": "shelter", "jacket": "windcheater"}
+COLOURS, BRANDS = ("red", "blue", "green", "black", "white"), ("acme", "bolt", "crest", "dune")
+WORDS = [(product, colour) for product in CALLED for colour in COLOURS]
+
+
+def catalogue():
+    """Each product in each colour of each brand; some off the shelf, some without a title."""
+    rows = []
+    for n, (product, colour, brand) in enumerate((p, c, b) for p in PRODUCTS for c in COLOURS for b in BRANDS):
+        rows.append({"item_id": f"i{n:03d}", "title": f"{brand} {colour} {product}", "brand": brand, "category_path": ["home", product]})
+    gone = [{"item_id": "gone", "title": "acme red boots boots", "status": "off_shelf"}, {"item_id": "none", "title": None}]
+    return rows + gone + [{"item_id": "blank", "title": "👟"}]
+
+
+def rewritten(query, rewrite, **more):
+    row = {"query_norm": query, "rewrite": rewrite, "rewriter": "feedback", "rank": 1, "score": 0.9, "relevance": 0.9}
+    return row | {"hardness": "knowledge"} | more
+
+
+def search(key, user, query, at, item=None):
+    """A search, and the click that it is credited with."""
+    request = {"request_id": key, "user_id": user, "session_id": f"s{user}", "query_norm": query, "requested_at": at}
+    click = {"request_id": key, "event_id": key, "item_id": item, "query_norm": query, "fate": "native", "event_at": at}
+    return request, [click] if item else []
+
+
+def log():
+    """For every second word and colour three sessions: nobody clicks on it, then on the plain query; plain searches besides."""
+    requests, credited, stats = [], [], Counter()
+    for number, (product, colour) in enumerate(WORDS * 3):
+        plain = f"{colour} {product}"
+        item = next(row["item_id"] for row in catalogue() if (row["title"] or "").endswith(plain))
+        steps = [(f"{CALLED[product]} {colour}", None)] * (number % 2) + [(plain, item)]
+        for step, (query, clicked) in enumerate(steps):
+            request, clicks = search(f"r{number}.{step}", f"u{number}", query, f"2026-01-0{1 + number % 5}T10:0{step}:00", clicked)
+            requests.append(request)
+            credited += clicks
+        stats[plain, item] += 1
+    return requests, credited, [{"query_norm": q, "item_id": i, "num_clicks_28d": n} for (q, i), n in sorted(stats.items())]
+
+
+def true_items(query):
+    called, colour = query.split()[:2]
+    product = next(p for p, name in CALLED.items() if name == called)
+    return {row["item_id"] for row in catalogue() if (row["title"] or "").endswith(f"{colour} {product}")}
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """Rewrites: of each hard query the right one, and of every third a wrong one."""
+    found, evidence = [], {"from_day": "2026-01-01", "to_day": "2026-01-04", "num_sessions": 3}
+    for number, (product, colour) in enumerate(WORDS):
+        query = f"{CALLED[product]} {colour}"
+        found.append(rewritten(query, f"{colour} {product}", rewriter="sessions", evidence=evidence))
+        if number % 3 == 0:
+            found.append(rewritten(query, f"{colour} {PRODUCTS[(PRODUCTS.index(product) + 1) % 8]}"))
+    return [*found, rewritten("slicer without red", "knife", hardness="negation"), rewritten("stompers qqq", "xxyyzz")]
+
+
+def inputs_of(spark, rewrites, seed=0, partitions=1):
+    requests, credited, stats = log()
+    tables = {
+        "query_rewrites": (REWRITES, rewrites), "items": (ITEMS, catalogue()), "query_item_stats": (STATS, stats),
+        "requests": (REQUESTS, requests), "attributions": (ATTRIBUTIONS, credited),
+    }  # fmt: skip
+    found = {}
+    for name, (contract, own) in tables.items():
+        own = list(own)
+        random.Random(seed).shuffle(own)
+        found[name] = frame(spark, contract, own).repartition(partitions)
+    return found
+
+
+@pytest.fixture(scope="module")
+def built(spark, rows):
+    with suited_to(spark, 0):
+        return build(inputs_of(spark, rows), DAY).collect()
+
+
+@pytest.fixture(scope="module")
+def kept(built):
+    return [row for row in built if row._fate == "kept"]
+
+
+def held_out(spark, rows):
+    from pyspark.sql import functions as F
+
+    from features.splits import is_evaluation
+
+    texts = sorted({text for row in rows for text in (row["query_norm"], row["rewrite"])})
+    return {r.q for r in spark.createDataFrame([(t,) for t in texts], "q string").where(is_evaluation(F.col("q"))).collect()}
+
+
+def test_pairs_recover_the_planted_truth(spark, rows, kept):
+    """Chance: of 160 items 4 are true for a query."""
+    left = {row["query_norm"] for row in rows} - held_out(spark, rows) - {"slicer without red", "stompers qqq"}
+    good = [row.item_id in true_items(row.query_norm) for row in kept if row.query_norm in left]
+    assert len(good) > 40 and sum(good) / len(good) >= 0.9
+    assert len({row.query_norm for row in kept} & left) >= 0.8 * len(left)
+
+
+def test_every_pair_says_where_it_comes_from(rows, kept):
+    known = {(row["query_norm"], row["rewrite"]): row for row in rows}
+    for row in kept:
+        source = known[row.query_norm, row.rewrite]
+        assert (row.rewriter, row.hardness) == (source["rewriter"], source["hardness"])
+        assert (row.evidence is None) == ("evidence" not in source)
+        assert row.day == DAY and 1 <= row.rank <= PARAMS.num_hits and row.channel in ("bm25", "dense", "both")
+        assert row.guards[0] == ("difference_set" if row.is_new else "drawn_of_known")
+    assert {row.evidence.num_sessions for row in kept if row.evidence} == {3}
+
+
+def test_nothing_is_made_of_evaluation_queries(spark, rows, built):
+    texts = held_out(spark, rows)
+    assert len(texts) >= 5
+    assert not {row.query_norm for row in built} & texts and not {row.rewrite for row in built} & texts
+
+
+def test_the_log_s_evaluation_queries_and_later_clicks_teach_nothing(spark):
+    """One hard word, of whose sessions only the follow-up decides; if that is an evaluation query, the word stays unknown."""
+    from pyspark.sql import functions as F
+
+    from features.splits import is_evaluation
+
+    words = [f"{colour} boots" for colour in (*COLOURS, "grey", "pink", "brown", "olive", "beige", "navy", "teal")]
+    asked = spark.createDataFrame([(word,) for word in words], "q string").select("q", is_evaluation(F.col("q")).alias("is_out"))
+    split = {row.q: row.is_out for row in asked.collect()}
+    taught, hidden = (next(w for w, is_out in split.items() if is_out is wanted) for wanted in (False, True))
+    items = [{"item_id": f"i{n}", "title": word} for n, word in enumerate(words)]
+    found = {}
+    for followed in (taught, hidden):
+        item = f"i{words.index(followed)}"
+        failed = [search(f"a{n}", f"u{n}", "stompers", "2026-01-05T10:00:00") for n in range(4)]
+        searches = failed + [search(f"b{n}", f"u{n}", followed, "2026-01-05T10:01:00", item) for n in range(4)]
+        inputs = {
+            "query_rewrites": frame(spark, REWRITES, [rewritten("stompers", taught)]),
+            "items": frame(spark, ITEMS, items),
+            "query_item_stats": frame(spark, STATS, [{"query_norm": followed, "item_id": item, "num_clicks_28d": 4}]),
+            "requests": frame(spark, REQUESTS, [request for request, _ in searches]),
+            "attributions": frame(spark, ATTRIBUTIONS, [click for _, clicks in searches for click in clicks]),
+        }
+        with suited_to(spark, 0):
+            found[followed] = {row.item_id: row.p_business for row in build(inputs, DAY).collect()}
+    assert max(found[taught].values()) > 0.5
+    assert set(found[hidden].values()) == {0.0}
+
+
+def test_each_rewrite_is_in_the_books_once_and_each_pair_has_one_fate(spark, rows, built):
+    counts = Counter()
+    for row in built:
+        counts.update({fate: n for fate, n in row._rewrites.asDict().items() if n})
+    texts = held_out(spark, rows)
+    out = sum(row["query_norm"] in texts or row["rewrite"] in texts for row in rows)
+    assert counts == {"evaluation": out, "retrieved": len(rows) - out - 1, "nothing_found": 1}
+    assert max(Counter((row.query_norm, row.item_id) for row in built if row.item_id).values()) == 1
+    fates = Counter(row._fate for row in built)
+    assert {"kept", "known_to_query", "not_relevant_business", "nothing_found", "evaluation"} <= set(fates)
+    assert not {row.item_id for row in built} & {"gone", "none"}
+
+
+def test_what_a_query_excludes_is_dropped_by_name(built):
+    red = {row["item_id"] for row in catalogue() if "red" in (row["title"] or "").split()}
+    fates = {row.item_id: row._fate for row in built if row.query_norm == "slicer without red" and row.item_id}
+    assert {fate for item, fate in fates.items() if item in red} == {"negated"}
+    assert "negated" not in {fate for item, fate in fates.items() if item not in red}
+
+
+def test_order_partitions_and_blocks_change_no_row(spark, rows, built):
+    with suited_to(spark, 0):
+        again = build(inputs_of(spark, rows, seed=3, partitions=3), DAY, params=Params(blocks=3)).collect()
+    key = lambda row: (row.query_norm or "", row.item_id or "", row._fate)  # noqa: E731
+    assert sorted(again, key=key) == sorted(built, key=key)
+
+
+def test_columns_are_the_contract_and_no_row_breaks_a_rule(spark, rows, kept):
+    planned = build(inputs_of(spark, rows[:1]), DAY)
+    contract = spark_schema(CONTRACT)
+    assert [f.name for f in planned.schema][: len(contract)] == contract.names
+    conditions = " and ".join(f"({rule.condition})" for rule in SUITE.row_rules)
+    plain = [tuple(row)[: len(contract)] for row in kept]
+    assert spark.createDataFrame(plain, contract).where(conditions).count() == len(kept) > 40
+
+
+def test_without_rewrites_there_are_no_pairs(spark):
+    with suited_to(spark, 0):
+        assert build(inputs_of(spark, []), DAY).collect() == []
+
+
+def test_the_model_is_an_option_of_the_job():
+    parsed = arg_parser().parse_args(["--day", "2026-01-05", "--lake", "lake", "--model", "models/mini"])
+    assert (parsed.model, parsed.day) == ("models/mini", date(2026, 1, 5))
