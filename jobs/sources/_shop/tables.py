@@ -92,21 +92,21 @@ def item_table(plan: Plan, day: int) -> pa.Table:
 def query_truth(plan: Plan) -> pa.Table:
     """(query_norm, hardness, item_id): all true products of each hard query, and of each plain one those with all of its words."""
     catalogue, hard = make_catalogue(plan), make_hard_queries(plan)
+    texts, last = _texts(plan), len(hard.texts)
     leaf, query = (each.ravel() for each in np.indices(catalogue.query_facets.shape[1:]))
-    none, last = np.full(len(leaf), -1), len(hard.texts)
-    leaf, query, facet, value = (
-        np.concatenate([plain, asked[:last]])
-        for plain, asked in ((leaf, hard.leaf), (query, hard.plain), (none, hard.facet), (none, hard.value))
-    )
-    kind = np.concatenate([np.full(len(none), PLAIN), hard.kind[:last]])
+    none = np.full(len(leaf), -1)
+    plain = np.stack([leaf, query, none, none, np.full(len(leaf), PLAIN)])
+    asked = np.stack([hard.leaf, hard.plain, hard.facet, hard.value, hard.kind])[:, :last]
+    wishes = np.concatenate([plain, asked], axis=1)
+    once = np.unique([f"{leaf} {text}" for leaf, text in zip(wishes[0], texts, strict=True)], return_index=True)[1]
+    leaf, query, facet, value, kind = wishes[:, once]
     row, slot = np.nonzero(true_slots(catalogue, leaf, query, facet, value))
     columns = [
-        pa.array(_texts(plan)).take(pa.array(row)),
+        pa.array(texts).take(pa.array(once[row])),
         pa.array(HARDNESS).take(pa.array(kind[row])),
         _item_names(slot * catalogue.num_leaves + leaf[row]),
     ]
-    names = list(QUERY_TRUTH.names)
-    return pa.Table.from_arrays(columns, schema=QUERY_TRUTH).group_by(names, use_threads=False).aggregate([])  # a text may stand twice
+    return pa.Table.from_arrays(columns, schema=QUERY_TRUTH)
 
 
 def _table(contract: object, columns: list, fate: pa.Array | None) -> pa.Table:

@@ -11,7 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
+from pyspark.sql import functions as F
 
+from features.hardness import hardness, negated_words
 from jobs.sources import SourceError
 from jobs.sources._shop import Plan
 from jobs.sources._shop.behaviour import simulate
@@ -180,6 +182,16 @@ def test_people_reformulate_at_the_planted_rate_and_click_a_true_product(shop):
     none = Plan(first=FIRST, num_days=2, users=100, hard_share=0.3, reformulate_share=0)
     done = simulate(none, 0)
     assert (done.searches.hard >= 0).sum() > 50 and not (done.searches.rewords >= 0).any()
+
+
+def test_the_types_planted_are_those_that_features_tell(spark):
+    hard = make_hard_queries(PLAN)
+    rows = [(text, HARDNESS[kind], sorted(reading(text)[1])) for text, kind in zip(hard.texts, hard.kind, strict=False)]
+    told = spark.createDataFrame(rows, "query string, planted string, unwanted array<string>").select(
+        "*", hardness(F.col("query"), F.lit(False)).alias("found"), negated_words(F.col("query")).alias("negated")
+    )
+    wrong = told.where("found <> planted or negated <> unwanted").limit(5).collect()
+    assert len(rows) == 800 and not wrong, wrong
 
 
 def test_the_truth_folder_holds_the_queries_once(spark, tmp_path):
