@@ -144,9 +144,9 @@ def with_fate(pairs: DataFrame, leaves: DataFrame, params: Params) -> DataFrame:
     is_drawn = F.pmod(F.xxhash64(F.lit(params.seed), F.lit("known"), "query_norm", "item_id"), F.lit(ONE)) < round(params.known_share * ONE)
     rules = {
         "nothing_found": F.col("item_id").isNull(),
+        "negated": F.col("is_negated") == 1,
         "known_to_query": F.col("is_known") & ~is_drawn,
         "in_log": F.col("is_logged"),
-        "negated": F.col("is_negated") == 1,
         "not_relevant_business": F.col("p_business") < round(params.min_business * ONE),
         "not_relevant_general": F.col("p_general") < round(params.min_general * ONE),
     }

@@ -30,7 +30,8 @@ TEXTS_AT_ONCE = 1000  # bounds memory: 1,000 titles of 20 words take 40 MB
 def hashed_tfidf(texts: DataFrame, keys: Sequence[str], counted: str | None = None) -> DataFrame:
     """Each text's words, weighted by how rare they are among these texts, projected to WIDTH numbers by hashed signs.
 
-    counted: a boolean column that says among which of them words are counted; None for all.
+    counted: a boolean column that says among which of them words are counted; None for all. A word that none of these has weighs 1:
+    how rare it is nobody knows, and it must not drown the others.
     Rows: those of `texts`, each once; `keys` identify them. Columns: needs text; adds vector (array<tinyint>) and encoder.
     Nulls: vector is null for a text with nothing to read in it.
     A word counts once: titles repeat words to be found. Its weight is log((1 + texts) / (1 + texts with it)) + 1, in hundredths.
@@ -38,7 +39,7 @@ def hashed_tfidf(texts: DataFrame, keys: Sequence[str], counted: str | None = No
     is_counted = F.col(counted) if counted else F.lit(True)
     found = texts.select(*keys, is_counted.alias("is_counted"), F.explode(words(F.col("text"))).alias("word"))
     num_texts = texts.agg(F.count_if(is_counted).alias("n")).scalar()
-    rarity = F.log((1 + num_texts) / (1 + F.count_if("is_counted"))) + 1
+    rarity = F.when(F.count_if("is_counted") > 0, F.log((1 + num_texts) / (1 + F.count_if("is_counted"))) + 1).otherwise(1.0)
     weights = found.groupBy("word").agg(F.round(100 * rarity).cast("int").alias("weight"))
     bags = (
         found.join(weights, on=["word"], how="inner")  # one weight a word

@@ -1,7 +1,7 @@
 """One row per query of the pool and item that its rewrites find, if both relevance scorers accept it and no cap leaves it out.
 
-Left out, by name: what the query finds alone (`known_to_query`, but for a drawn share), pairs of the log (`in_log`), titles that say
-what the query excludes (`negated`), `not_relevant_business`, `not_relevant_general`, and what is beyond `capped_query`, `capped_item`,
+Left out, by name: titles that say what the query excludes (`negated`), what the query finds alone (`known_to_query`, but for a drawn
+share), pairs of the log (`in_log`), `not_relevant_business`, `not_relevant_general`, and what is beyond `capped_query`, `capped_item`,
 `capped_category`; rewrites that find nothing (`nothing_found`). Items off the shelf and without a title are not searched.
 Not left out: items that are much alike. Cost: the catalogue and the texts are encoded once and shuffled to blocks, whose best lists
 are shuffled by query; 28 days of searches without candidates; with --model the time of the model.

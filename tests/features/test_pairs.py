@@ -77,7 +77,7 @@ def fates_by_hand(rows, leaves, params, drawn):
     fates = {}
     for q, i, _, _, business, general, negated, _, known, logged, _, _ in rows:
         rules = (
-            (known and not drawn[q, i], "known_to_query"), (logged, "in_log"), (negated, "negated"),
+            (negated, "negated"), (known and not drawn[q, i], "known_to_query"), (logged, "in_log"),
             (business < 5000, "not_relevant_business"), (general < 3000, "not_relevant_general"),
         )  # fmt: skip
         fates[q, i] = next((name for broken, name in rules if broken), None)

@@ -5,9 +5,11 @@ from collections import Counter
 from datetime import date
 
 import pytest
+from pyspark.sql import functions as F
 
 from expectations.synthetic_pairs import SUITE
 from features.pairs import Params
+from features.splits import is_evaluation
 from jobs.session import suited_to
 from jobs.synthetic_pairs import PARAMS, arg_parser, build
 from schemas.attributions import CONTRACT as ATTRIBUTIONS
@@ -22,7 +24,13 @@ from tests.frames import DAY, frame
 PRODUCTS = ("boots", "knife", "lamp", "kettle", "tent", "jacket", "teapot", "pillow")
 CALLED = {"boots": "stompers", "knife": "slicer", "lamp": "illuminator", "kettle": "boiler", "tent": "shelter", "jacket": "windcheater"}
 COLOURS, BRANDS = ("red", "blue", "green", "black", "white"), ("acme", "bolt", "crest", "dune")
+TINTS = dict(zip(COLOURS, ("crimson", "azure", "emerald", "ebony", "ivory"), strict=True))
 WORDS = [(product, colour) for product in CALLED for colour in COLOURS]
+
+
+def hard(product, colour):
+    """A query of whose words no title has one."""
+    return f"{CALLED[product]} {TINTS[colour]}"
 
 
 def catalogue():
@@ -52,7 +60,7 @@ def log():
     for number, (product, colour) in enumerate(WORDS * 3):
         plain = f"{colour} {product}"
         item = next(row["item_id"] for row in catalogue() if (row["title"] or "").endswith(plain))
-        steps = [(f"{CALLED[product]} {colour}", None)] * (number % 2) + [(plain, item)]
+        steps = [(hard(product, colour), None)] * (number % 2) + [(plain, item)]
         for step, (query, clicked) in enumerate(steps):
             request, clicks = search(f"r{number}.{step}", f"u{number}", query, f"2026-01-0{1 + number % 5}T10:0{step}:00", clicked)
             requests.append(request)
@@ -62,21 +70,44 @@ def log():
 
 
 def true_items(query):
-    called, colour = query.split()[:2]
-    product = next(p for p, name in CALLED.items() if name == called)
+    product, colour = next((p, c) for p, c in WORDS if hard(p, c) == query)
     return {row["item_id"] for row in catalogue() if (row["title"] or "").endswith(f"{colour} {product}")}
 
 
+def split(spark, texts):
+    """Each text, and whether it is kept for evaluation."""
+    asked = spark.createDataFrame([(text,) for text in texts], "text string")
+    return dict(map(tuple, asked.select("text", is_evaluation(F.col("text"))).collect()))
+
+
+def held_out(spark, rows):
+    return {text for text, is_out in split(spark, {text for row in rows for text in (row["query_norm"], row["rewrite"])}).items() if is_out}
+
+
+def learnable(spark, text):
+    """The text, or a longer one that is not kept for evaluation."""
+    longer = [text, *(f"{text} {more}" for more in ("aaa", "bbb", "ccc", "ddd"))]
+    return next(text for text, is_out in split(spark, longer).items() if not is_out)
+
+
 @pytest.fixture(scope="module")
-def rows():
-    """Rewrites: of each hard query the right one, and of every third a wrong one."""
+def special(spark):
+    """A query that excludes something, one that finds much alone, one whose rewrite finds nothing; and their rewrites."""
+    texts = ("slicer without red", "knife", "acme windcheater", "jacket acme", "stompers qqq", "xxyyzz")
+    return [learnable(spark, text) for text in texts]
+
+
+@pytest.fixture(scope="module")
+def rows(special):
+    """Rewrites: of each hard query the right one, and of every third a wrong one; those of the special queries."""
     found, evidence = [], {"from_day": "2026-01-01", "to_day": "2026-01-04", "num_sessions": 3}
     for number, (product, colour) in enumerate(WORDS):
-        query = f"{CALLED[product]} {colour}"
+        query = hard(product, colour)
         found.append(rewritten(query, f"{colour} {product}", rewriter="sessions", evidence=evidence))
         if number % 3 == 0:
             found.append(rewritten(query, f"{colour} {PRODUCTS[(PRODUCTS.index(product) + 1) % 8]}"))
-    return [*found, rewritten("slicer without red", "knife", hardness="negation"), rewritten("stompers qqq", "xxyyzz")]
+    less, knife, known, jacket, lost, nothing = special
+    return [*found, rewritten(less, knife, hardness="negation"), rewritten(known, jacket), rewritten(lost, nothing)]
 
 
 def inputs_of(spark, rewrites, seed=0, partitions=1):
@@ -104,18 +135,9 @@ def kept(built):
     return [row for row in built if row._fate == "kept"]
 
 
-def held_out(spark, rows):
-    from pyspark.sql import functions as F
-
-    from features.splits import is_evaluation
-
-    texts = sorted({text for row in rows for text in (row["query_norm"], row["rewrite"])})
-    return {r.q for r in spark.createDataFrame([(t,) for t in texts], "q string").where(is_evaluation(F.col("q"))).collect()}
-
-
-def test_pairs_recover_the_planted_truth(spark, rows, kept):
+def test_pairs_recover_the_planted_truth(spark, rows, special, kept):
     """Chance: of 160 items 4 are true for a query."""
-    left = {row["query_norm"] for row in rows} - held_out(spark, rows) - {"slicer without red", "stompers qqq"}
+    left = {row["query_norm"] for row in rows} - held_out(spark, rows) - set(special)
     good = [row.item_id in true_items(row.query_norm) for row in kept if row.query_norm in left]
     assert len(good) > 40 and sum(good) / len(good) >= 0.9
     assert len({row.query_norm for row in kept} & left) >= 0.8 * len(left)
@@ -140,22 +162,17 @@ def test_nothing_is_made_of_evaluation_queries(spark, rows, built):
 
 def test_the_log_s_evaluation_queries_and_later_clicks_teach_nothing(spark):
     """One hard word, of whose sessions only the follow-up decides; if that is an evaluation query, the word stays unknown."""
-    from pyspark.sql import functions as F
-
-    from features.splits import is_evaluation
-
     words = [f"{colour} boots" for colour in (*COLOURS, "grey", "pink", "brown", "olive", "beige", "navy", "teal")]
-    asked = spark.createDataFrame([(word,) for word in words], "q string").select("q", is_evaluation(F.col("q")).alias("is_out"))
-    split = {row.q: row.is_out for row in asked.collect()}
-    taught, hidden = (next(w for w, is_out in split.items() if is_out is wanted) for wanted in (False, True))
+    taught, hidden = (next(word for word, is_out in split(spark, words).items() if is_out is wanted) for wanted in (False, True))
+    query = learnable(spark, "stompers")
     items = [{"item_id": f"i{n}", "title": word} for n, word in enumerate(words)]
     found = {}
     for followed in (taught, hidden):
         item = f"i{words.index(followed)}"
-        failed = [search(f"a{n}", f"u{n}", "stompers", "2026-01-05T10:00:00") for n in range(4)]
+        failed = [search(f"a{n}", f"u{n}", query, "2026-01-05T10:00:00") for n in range(4)]
         searches = failed + [search(f"b{n}", f"u{n}", followed, "2026-01-05T10:01:00", item) for n in range(4)]
         inputs = {
-            "query_rewrites": frame(spark, REWRITES, [rewritten("stompers", taught)]),
+            "query_rewrites": frame(spark, REWRITES, [rewritten(query, taught)]),
             "items": frame(spark, ITEMS, items),
             "query_item_stats": frame(spark, STATS, [{"query_norm": followed, "item_id": item, "num_clicks_28d": 4}]),
             "requests": frame(spark, REQUESTS, [request for request, _ in searches]),
@@ -180,9 +197,9 @@ def test_each_rewrite_is_in_the_books_once_and_each_pair_has_one_fate(spark, row
     assert not {row.item_id for row in built} & {"gone", "none"}
 
 
-def test_what_a_query_excludes_is_dropped_by_name(built):
+def test_what_a_query_excludes_is_dropped_by_name(special, built):
     red = {row["item_id"] for row in catalogue() if "red" in (row["title"] or "").split()}
-    fates = {row.item_id: row._fate for row in built if row.query_norm == "slicer without red" and row.item_id}
+    fates = {row.item_id: row._fate for row in built if row.query_norm == special[0] and row.item_id}
     assert {fate for item, fate in fates.items() if item in red} == {"negated"}
     assert "negated" not in {fate for item, fate in fates.items() if item not in red}
 
