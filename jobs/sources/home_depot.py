@@ -4,8 +4,8 @@ Three or more judges gave each pair 1 (irrelevant), 2 (partly relevant) or 3 (pe
 
 What the data lacks: days and times, users, what was shown, at which place, and what was clicked. No log was published. So:
 - All rows lie on one day, `start_day`; `judgements` and `items` are there from its midnight.
-- `requests`: each search term stands as one search of an unknown user (each its own), at a second of the day drawn by the hash of the
-  term. Its candidates are the products judged for it, as recalled and not exposed, in no known order: nothing here tells what people saw.
+- `requests`: each search term, normalised, stands as one search of an unknown user (each its own), at a second of the day drawn by its
+  hash. Its candidates are the products judged for it, as recalled and not exposed, in no known order: nothing here tells what people saw.
   Their number is how many were judged, not how many were found.
 - `events`: none, as nobody is known to have clicked.
 - `items`: a product with the title that it has in its first line (some have several); no category, brand or price.
@@ -171,12 +171,12 @@ def _requests(pairs: DataFrame) -> DataFrame:
         judged = (item.alias("item_id"), F.lit("recalled").alias("stage"), F.lit(False).alias("is_exposed"))
         return F.struct(*judged, *(F.lit(None).cast(kind).alias(name) for name, kind in none.items()))
 
-    of_term = pairs.where(F.col("_fate") == KEPT).groupBy("day", "query_raw", "query_norm")
+    of_term = pairs.where(F.col("_fate") == KEPT).groupBy("day", "query_norm")
     judged = F.transform(F.sort_array(F.collect_list(F.struct("number", "item_id"))), lambda pair: pair["item_id"])
-    key = F.xxhash64("query_raw")
+    key, first = F.xxhash64("query_norm"), F.min(F.struct("number", "query_raw"))["query_raw"]
     user = F.concat(F.lit("unknown:"), F.lower(F.hex(key)))
     after = F.pmod(key, F.lit(DAY_S - 1)) + 1  # not midnight, when the items come
-    rows = of_term.agg(judged.alias("judged"), F.count("*").alias("_num_lines")).withColumns(
+    rows = of_term.agg(first.alias("query_raw"), judged.alias("judged"), F.count("*").alias("_num_lines")).withColumns(
         {
             "request_id": F.concat(F.lit("home_depot:"), F.lower(F.hex(key))),
             "user_id": user,

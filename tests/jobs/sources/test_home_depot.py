@@ -57,9 +57,10 @@ def test_the_real_file_gives_what_pythons_csv_reads(spark, shared_data):
     split = rows.groupby("query_norm")[["is_evaluation", "expected"]].agg(["min", "max"])
     assert (split.nunique(axis=1) == 1).all() and 0.18 < split[("is_evaluation", "min")].mean() < 0.22
     counts = [F.count("request_id"), F.countDistinct("request_id"), F.countDistinct("user_id"), F.sum(F.size("candidates"))]
-    num_terms = len({r["search_term"] for r in graded})  # "fence  mesh" and "fence mesh" are two, and have the same products
+    num_terms = len({query for query, _ in first})  # "fence  mesh" and "fence mesh" are one
     least, *found = raw["requests"].frame.agg(F.min(F.size("candidates")), *counts).first()
-    assert found == [num_terms, num_terms, num_terms, len(first)] and num_terms == 11_795 and least >= 1
+    assert found == [num_terms, num_terms, num_terms, len(first)] and least >= 1
+    assert num_terms < len({r["search_term"] for r in graded}) == 11_795
     titles = {r["product_uid"]: r["product_title"] for r in reversed(graded)}
     items = raw["items"].frame.agg(F.count("item_id"), F.countDistinct("item_id"), F.sum(F.length("title")))
     assert tuple(items.first()) == (len(titles), len(titles), sum(map(len, titles.values()))) and len(titles) == 54_667
@@ -87,12 +88,11 @@ def test_a_term_is_a_search_of_an_unknown_user_with_the_products_judged_and_none
     requests = {r["query_raw"]: r for r in rows["requests"]}
     assert {q: [c["item_id"] for c in r["candidates"]] for q, r in requests.items()} == {
         "angle bracket": ["100001"],
-        "L  Bracket": ["100001"],
-        "l bracket": ["100002"],
+        "L  Bracket": ["100001", "100002"],
     }
     assert all(r["requested_at"].date() == DAY and r["requested_at"] > judged[0]["available_at"] for r in requests.values())
-    assert len({r["user_id"] for r in requests.values()}) == 3 and {r["session_id"] for r in requests.values()} == {None}
-    (candidate,) = requests["l bracket"]["candidates"]
+    assert len({r["user_id"] for r in requests.values()}) == 2 and {r["session_id"] for r in requests.values()} == {None}
+    (candidate,) = requests["angle bracket"]["candidates"]
     assert (candidate["stage"], candidate["is_exposed"], candidate["position"]) == ("recalled", False, None)
     assert sorted((r["item_id"], r["title"], r["status"], r["_num_lines"]) for r in rows["items"]) == [
         ("100001", "Simpson 12-Gauge Angle", "on_shelf", 2),
