@@ -76,7 +76,7 @@ def test_the_real_files_give_what_pythons_csv_reads_twice(spark, shared_data):
     for r in sorted(clicks, key=lambda r: r["click_time"], reverse=True):
         paths[r["sku"], r["click_time"][:10]] = names.get(r["category"], [r["category"]])
     items = {(i["item_id"], str(i["day"])): i["category_path"] for i in kept(rows["items"]) if i["_num_lines"]}
-    assert items == paths and sum(path[0] == "Best Buy" for path in items.values()) > 500
+    assert items == paths and 0.8 < sum(len(path) > 1 for path in items.values()) / len(items) < 0.95  # some ids are in no tree
 
 
 A1 = ("ann", "7", "c2", "flat  TV", "2011-09-01 00:00:10.5", "2011-08-31 23:59:59.75")
