@@ -59,13 +59,13 @@ def key_counts(contract: Contract) -> dict[str, Any]:
     """Aggregates that find the hottest values of the columns by which jobs join or group; counts are estimates past TRACKED values."""
     from pyspark.sql import functions as F
 
-    return {f"hot:{name}": F.expr(f"approx_top_k(`{name}`, {HOTTEST}, {TRACKED})") for name in contract.join_keys}
+    return {f"hot:{name}": F.expr(f"approx_top_k(`{name}`, {HOTTEST + 1}, {TRACKED})") for name in contract.join_keys}
 
 
 def hottest(contract: Contract, values: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """For each such column the rows of its hottest values, most first, and the values unless they are personal: a receipt is kept."""
     found = {}
     for name in contract.join_keys:
-        top = [(row["item"], row["count"]) for row in values[f"hot:{name}"] or () if row["item"] is not None]
-        found[name] = [({} if contract.column(name).personal else {"key": key}) | {"rows": n} for key, n in top]
+        top = [(row["item"], row["count"]) for row in values[f"hot:{name}"] or () if row["item"] is not None]  # null is no key
+        found[name] = [({} if contract.column(name).personal else {"key": key}) | {"rows": n} for key, n in top[:HOTTEST]]
     return found
