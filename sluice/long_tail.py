@@ -54,6 +54,7 @@ class Scale:
     share: float = 0.2
     """At which the variants are trained, and that is compared with none."""
     hard_share: float = 0.2
+    variants: tuple[str, ...] = tuple(VARIANTS)
 
     @property
     def day(self) -> date:
@@ -61,7 +62,7 @@ class Scale:
 
 
 FULL = Scale(users=300, items=5000, num_days=28, seeds=3)
-QUICK = Scale(users=100, items=1500, num_days=10, seeds=1, shares=(0.0, 0.2))
+QUICK = Scale(users=100, items=1500, num_days=10, seeds=1, shares=(0.0, 0.2), variants=("no difference set", "business scorer alone"))
 
 
 def synthetic_pairs(spark: Spark, out: str, scale: Scale, size: str, device: str, as_json: bool) -> None:
@@ -73,12 +74,15 @@ def synthetic_pairs(spark: Spark, out: str, scale: Scale, size: str, device: str
     options = {"users": str(scale.users), "items": str(scale.items), "hard_share": str(scale.hard_share), "truth": str(truth)}
     _ingest(spark, lake, "simulator", None, (FIRST, day), options)
     build_all(spark, lake, day)
-    lakes = {WHOLE: lake} | {name: variant(spark, lake, folder / "variants" / name.replace(" ", "-"), day, name) for name in VARIANTS}
     write_questions(spark, lake, truth, day, folder / "questions")
     questions = asking.read_questions(folder / "questions", good=1.0)
-    pairs = {name: quality(each, truth, day) for name, each in lakes.items()}
-    runs = {f"share {share:.0%}": (WHOLE, share) for share in scale.shares} | {name: (name, scale.share) for name in VARIANTS}
-    reports = train_all(runs, {name: pinned(each, day) for name, each in lakes.items()}, questions, folder / "runs", scale, size, device)
+    shares = {f"share {share:.0%}": (WHOLE, share) for share in scale.shares}
+    reports = train_all(shares, {WHOLE: pinned(lake, day)}, questions, folder / "runs", scale, size, device)
+    lakes = {name: variant(spark, lake, folder / "variants" / name.replace(" ", "-"), day, name) for name in scale.variants}
+    others = {name: (name, scale.share) for name in lakes}
+    manifests = {name: pinned(each, day) for name, each in lakes.items()}
+    reports |= train_all(others, manifests, questions, folder / "runs", scale, size, device)
+    pairs = {name: quality(each, truth, day) for name, each in ({WHOLE: lake} | lakes).items()}
     facts = {"day": str(day), "seeds": scale.seeds, "pool": pool(lake, day), "pairs": pairs} | of_runs(reports, scale)
     print_json(facts) if as_json else screen(facts)
 

@@ -49,7 +49,7 @@ def test_the_last_day_before_one_is_learnt_and_the_next_is_measured(lake, tmp_pa
 def test_the_last_day_is_measured_on_queries_that_it_does_not_learn(lake, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = says("--until", "2026-01-04", "--lake", lake, "--seed", "5", "--json")
-    assert "measured on evaluation queries of that day, not learnt from" in done.stderr
+    assert "measured on evaluation queries of that day, which are not learnt" in done.stderr
     report = json.loads(done.stdout)
     assert report["test"] == report["manifest"] and report["out"].endswith("retriever-tiny-share0.1-seed5")
     assert (tmp_path / report["out"] / "report.json").exists()
