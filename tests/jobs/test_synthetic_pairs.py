@@ -21,6 +21,7 @@ from schemas.requests import CONTRACT as REQUESTS
 from schemas.synthetic_pairs import CONTRACT
 from tests.frames import DAY, frame
 
+pytestmark = pytest.mark.slow  # four builds of the whole job
 PRODUCTS = ("boots", "knife", "lamp", "kettle", "tent", "jacket", "teapot", "pillow")
 CALLED = {"boots": "stompers", "knife": "slicer", "lamp": "illuminator", "kettle": "boiler", "tent": "shelter", "jacket": "windcheater"}
 COLOURS, BRANDS = ("red", "blue", "green", "black", "white"), ("acme", "bolt", "crest", "dune")
