@@ -27,6 +27,16 @@ def test_the_size_of_the_source_decides_and_no_action_is_run(spark, sides):
     assert len(spark.sparkContext.statusTracker().getJobIdsForGroup(None)) == jobs
 
 
+def test_a_driver_that_takes_little_is_sent_little(spark, sides, monkeypatch):
+    right = sides[1]
+    small, size = right.groupBy("key").count(), int(right._jdf.queryExecution().optimizedPlan().stats().sizeInBytes())
+    monkeypatch.setattr("features.joins.DRIVER_TAKES", "test.driver.takes")  # Spark's own cannot be changed in a session
+    for taken, is_hinted in ((str(4 * size), True), (str(4 * size - 1), False), ("1k", False), ("0", True)):
+        spark.conf.set("test.driver.takes", taken)
+        assert hinted(broadcast_if_small(small, right)) == is_hinted, taken
+    spark.conf.unset("test.driver.takes")
+
+
 def test_either_way_gives_the_same_rows(spark, sides):
     left, right = sides
     counts = right.groupBy("key").count()
