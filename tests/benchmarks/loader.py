@@ -145,21 +145,21 @@ CONTESTANTS: dict[str, Callable[[Path], Iterator[int]]] = {
 }
 
 
-def measure(contestant: str, folder: Path, seconds: float) -> tuple[int, float]:
-    """Items and seconds of an epoch, or of the start of one, after a warm-up."""
+def measure(contestant: str, folder: Path, seconds: float) -> tuple[int, float, float]:
+    """Items, seconds and processor seconds of all threads, of an epoch or of the start of one, after a warm-up."""
     import torch
 
     torch.set_num_threads(1)  # with more, petastorm's queue was five times slower on two cores that others used too
     for limit in (min(seconds, 5.0), seconds):
-        started, num = time.perf_counter(), 0
+        started, worked, num = time.perf_counter(), time.process_time(), 0
         batches = CONTESTANTS[contestant](folder)
         for size in batches:
             num += size
             if time.perf_counter() - started > limit:
                 break
-        taken = time.perf_counter() - started
+        taken, work = time.perf_counter() - started, time.process_time() - worked
         batches.close()
-    return num, taken
+    return num, taken, work
 
 
 def python_of(contestant: str) -> str:
@@ -197,9 +197,9 @@ def main() -> None:
         report(race([name for name in CONTESTANTS if name.startswith(options.only)], options, folder))
 
 
-def race(names: list[str], options: argparse.Namespace, folder: str) -> dict[str, list[float]]:
-    """Items a second of each contestant in each round; without those that cannot run here."""
-    rates: dict[str, list[float]] = {name: [] for name in names}
+def race(names: list[str], options: argparse.Namespace, folder: str) -> dict[str, list[tuple[float, float]]]:
+    """Items a second, and a processor second, of each contestant in each round; without those that cannot run here."""
+    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for _ in range(options.rounds):
         for name in [name for name in names if name in rates]:
             try:
@@ -211,17 +211,18 @@ def race(names: list[str], options: argparse.Namespace, folder: str) -> dict[str
                 told = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
                 print(f"left out, because it cannot run here: {name}: {told[-1]}", flush=True)
                 continue
-            num, seconds = json.loads(done.stdout.splitlines()[-1])
-            rates[name].append(num / seconds)
-            print(f"  {name:40} {num:12,} items {seconds:8.2f} s", flush=True)
+            num, seconds, work = json.loads(done.stdout.splitlines()[-1])
+            rates[name].append((num / seconds, num / work))
+            print(f"  {name:40} {num:12,} items {seconds:8.2f} s, of processors {work:8.2f} s", flush=True)
     return rates
 
 
-def report(rates: dict[str, list[float]]) -> None:
-    medians = {name: median(each) for name, each in rates.items()}
+def report(rates: dict[str, list[tuple[float, float]]]) -> None:
+    medians, of_processors = ({name: median(pair[n] for pair in each) for name, each in rates.items()} for n in (0, 1))
     ours, *_ = medians.values()
     for name, rate in medians.items():
-        print(f"{name:40} {rate / 1e6:7.3f} M items/s   ours / this {ours / rate:6.2f}")
+        a_processor = f"{of_processors[name] / 1e6:7.3f} M a processor second"
+        print(f"{name:40} {rate / 1e6:7.3f} M items/s   ours / this {ours / rate:6.2f}   {a_processor}")
     unshuffled = medians.get("delta-rs, flat table")
     peers = {name: rate for name, rate in medians.items() if name.partition(",")[0] in ENVIRONMENTS and name.endswith(" shuffled")}
     if unshuffled:
