@@ -3,6 +3,8 @@
 Cues are English and Chinese words, our choice after the four hard types of LREM (arXiv 2510.14321): Q&A, alternative, negative, knowledge.
 """
 
+from collections.abc import Callable
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -25,11 +27,16 @@ _BETWEEN = "(?: (?:a|an|the|any|too|very|made|of|from|with|in|for|containing|bei
 _NEGATED = rf"(?:^| ){_EXCLUDING}{_BETWEEN} ((?!\d)[^ ]+(?: (?:or|and|nor) [^ ]+)*)"  # no 5 is a number, not a negation
 _LACKING = r"(?<![^ ])((?!hands |toll )[^ ]+) free(?! (?:from|of) )(?= |$)"  # sugar free; hands free is a feature
 _NEGATION_MARKS = "不含|不带|不要|除了"
+_REPLACED = (
+    r"(?:^| )(?:(?:alternatives?|substitutes?|equivalents?|dupes?|replacement) (?:to|for|of)|instead of|rather than|similar to"
+    r"|(?:cheap|bett|small|light|strong)er than|(?<=[^ ] )like(?! new))(?: (?:a|an|the|my|your))* ([^ ]+)"
+)
 _NO_CONTENT = """
 a an and any are as at be by can could do does for from has have how i if in instead is it its like made me my no non not of off on or
 sans should similar so some something than that the their them then there these they thing things this those to too used using want was
-we what when where which while who whom whose why will with without you your
-alternative alternatives substitute except excluding minus nor rather dupe dupes equivalent free
+need needs help helps one we what when where which while who whom whose why will with without you your
+alternative alternatives substitute except excluding minus nor rather dupe dupes equivalent equivalents
+replacement free cheaper better
 """
 
 
@@ -52,21 +59,19 @@ def hardness_by_cue(query: Column) -> Column:
 
 
 def negated_words(query: Column) -> Column:
-    """The words that a negation excludes: sugar of `tea without sugar`, `non sugar sweets` and `sugar-free`. Empty for most queries."""
-    spoken = F.coalesce(_spoken(query), F.lit(""))
-    phrases = F.concat(F.regexp_extract_all(spoken, F.lit(_NEGATED), F.lit(1)), F.regexp_extract_all(spoken, F.lit(_LACKING), F.lit(1)))
-    found = F.split(F.array_join(phrases, " "), " ")
-    return F.array_distinct(F.filter(found, lambda word: ~word.isin("", "or", "and", "nor")))
+    """The words that a query excludes: sugar of `tea without sugar`, `non sugar sweets` and `sugar-free`, kavo of `desk like kavo`.
+
+    Empty for most queries, and for one that has no other content.
+    """
+    return _let(_told(query), _excluded)
 
 
 def content_words(query: Column) -> Column:
-    """The query's words less function words, words of the cues, and those that a negation excludes; all words where none is left.
+    """The query's words less function words, words of the cues, and those that it excludes; all words where none is left.
 
     Nulls: null for a query that `norm_query` leaves empty.
     """
-    every = words(query)
-    left = F.array_except(every, F.array_union(F.split(F.lit(" ".join(_NO_CONTENT.split())), " "), negated_words(query)))
-    return F.when(F.size(left) > 0, left).otherwise(every)
+    return _let(_told(query), lambda told: F.array_except(told["telling"], _excluded(told)))
 
 
 def with_carried(queries: DataFrame, titles: DataFrame) -> DataFrame:
@@ -88,6 +93,33 @@ def with_carried(queries: DataFrame, titles: DataFrame) -> DataFrame:
     hits = possible.join(by_word, on=["word"], how="inner").where(F.size(F.array_except("wanted", "carried")) == 0)
     carried = hits.groupBy("query_norm").agg(F.max(F.lit(True)).alias("is_carried"))
     return queries.join(carried, on=["query_norm"], how="left").withColumn("is_carried", F.coalesce("is_carried", F.lit(False)))
+
+
+def _told(query: Column) -> Column:
+    """telling: the words of the query less function words, all where none is left; named: those that cues of exclusion name."""
+    no_content = F.split(F.lit(" ".join(_NO_CONTENT.split())), " ")
+    patterns = (_NEGATED, _LACKING, _REPLACED)
+
+    def telling(every: Column) -> Column:
+        return _let(F.array_except(every, no_content), lambda left: F.when(F.size(left) > 0, left).otherwise(every))
+
+    def named(spoken: Column) -> Column:
+        found = F.concat(*(F.regexp_extract_all(spoken, F.lit(pattern), F.lit(1)) for pattern in patterns))
+        return F.array_except(F.split(F.array_join(found, " "), " "), F.split(F.lit(",or,and,nor"), ","))
+
+    spoken = F.coalesce(_spoken(query), F.lit(""))
+    return F.struct(_let(words(query), telling).alias("telling"), _let(spoken, named).alias("named"))
+
+
+def _excluded(told: Column) -> Column:
+    """What is named, unless nothing else is told."""
+    is_rest = F.size(F.array_except(told["telling"], told["named"])) > 0
+    return F.when(is_rest, told["named"]).otherwise(F.array().cast("array<string>"))
+
+
+def _let(value: Column, body: Callable[[Column], Column]) -> Column:
+    """`body` of a value that is computed once, however often the body names it."""
+    return F.element_at(F.transform(F.array(value), body), 1)
 
 
 def _spoken(query: Column) -> Column:

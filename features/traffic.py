@@ -25,7 +25,7 @@ def searches_by_query(requests: DataFrame, params: Params) -> DataFrame:
     """query_norm, num_searches_28d, num_users_28d, few_result_rate of each query that was searched in these requests."""
     searches = requests.where((F.col("domain") == "search") & F.col("query_norm").isNotNull())
     by_user = searches.groupBy("query_norm", "user_id").agg(
-        F.count(F.lit(1)).alias("num"), F.count_if(F.size("candidates") < params.few_results).alias("few")
+        F.count(F.lit(1)).alias("num"), F.count_if(F.size("candidates.is_exposed") < params.few_results).alias("few")
     )
     return by_user.groupBy("query_norm").agg(
         F.sum("num").alias("num_searches_28d"),

@@ -50,7 +50,7 @@ def conform(frame: DataFrame, contract: Contract, rules: Sequence[Any], accounts
     rows = _books_of_quarantined(rows, accounts)
     has_elements = "_bad" in rows.columns
     columns = [c.name for c in contract.columns if c.name != "day"]
-    staged = [*columns, *bookkeeping(list(accounts)), SPLIT]
+    staged = [*columns, *bookkeeping([*accounts, *(f.name for f in contract.figures)]), SPLIT]
     blank = [F.when(F.col(SPLIT) == KEPT, F.col(c)).alias(c) for c in columns]
     rows = rows.withColumn(FATE, F.when(F.col(SPLIT) == EXCLUDED, F.col(FATE)))
     rows_and_reason = rows.select(*blank, *(F.col(c) for c in staged[len(columns) :]), *(["_bad"] if has_elements else []))
@@ -62,7 +62,7 @@ def conform(frame: DataFrame, contract: Contract, rules: Sequence[Any], accounts
 def _select(frame: DataFrame, contract: Contract, accounts: Mapping[str, Account]) -> DataFrame:
     """The contract's columns, cast, with the control columns that a build may leave out."""
     schema = spark_schema(contract)
-    needed = [f.name for f in schema.fields] + [account_column(a) for a in accounts]
+    needed = [f.name for f in schema.fields] + [account_column(a) for a in (*accounts, *(f.name for f in contract.figures))]
     missing = [name for name in needed if name not in frame.columns]
     given = {f.name: f.dataType for f in frame.schema.fields}
     moved = [f.name for f in schema.fields if f.name in given and _names(given[f.name]) != _names(f.dataType)]
@@ -74,7 +74,14 @@ def _select(frame: DataFrame, contract: Contract, accounts: Mapping[str, Account
     control = {"_fate": F.lit(KEPT), "_rule": F.lit(None), "_reason": F.lit(None), "_raw": F.lit(None), "_line": F.lit(None)}
     controls = [(F.coalesce(F.col(c), default) if c in given else default).cast("string").alias(c) for c, default in control.items()]
     casts = [F.col(f.name).cast(f.dataType).alias(f.name) for f in schema.fields]
-    return frame.select(*casts, *controls, *(_account_struct(given[account_column(a)], account_column(a)) for a in accounts))
+    figures = (_counts(account_column(f.name), f.fields).alias(account_column(f.name)) for f in contract.figures)
+    books = (_account_struct(given[account_column(a)], account_column(a)) for a in accounts)
+    return frame.select(*casts, *controls, *books, *figures)
+
+
+def _counts(struct: str, fields: Sequence[str]) -> Column:
+    """Its integers, 0 for a null one."""
+    return F.struct(*(F.coalesce(F.col(f"{struct}.{name}"), F.lit(0)).cast("bigint").alias(name) for name in fields))
 
 
 def _account_struct(kind: DataType, name: str) -> Column:

@@ -1,8 +1,9 @@
 """An OpenAI-compatible server (vLLM and others) as rewriter: one call for several queries, tried again while it may get better.
 
 Where it is and how it is called comes from the environment of the worker that calls, because none of it changes a reply:
-SLUICE_ENDPOINT (address up to and with /v1), SLUICE_ENDPOINT_KEY (sent as bearer token, written nowhere), SLUICE_ENDPOINT_PARALLEL
-(calls at once, 8), SLUICE_ENDPOINT_TIMEOUT_S (120), SLUICE_ENDPOINT_TRIES (6).
+SLUICE_ENDPOINT (address up to and with /v1), SLUICE_ENDPOINT_TOKEN (the key, sent as bearer token and written nowhere; Spark hides the
+value of a setting of such a name), SLUICE_ENDPOINT_PARALLEL (calls at once, 8), SLUICE_ENDPOINT_TIMEOUT_S (120), SLUICE_ENDPOINT_TRIES (6).
+On a cluster: `--conf spark.executorEnv.SLUICE_ENDPOINT=...`.
 """
 
 import json
@@ -97,7 +98,11 @@ def _problem(status: int, data: bytes, address: str) -> str:
         raise RejectedError(said)
     if status in (408, 409, 425, 429) or status >= 500:
         return said
-    advice = {401: "set SLUICE_ENDPOINT_KEY", 403: "set SLUICE_ENDPOINT_KEY", 404: "check the address, which ends in /v1, and the model"}
+    advice = {
+        401: "set SLUICE_ENDPOINT_TOKEN",
+        403: "set SLUICE_ENDPOINT_TOKEN",
+        404: "check the address, which ends in /v1, and the model",
+    }
     raise EndpointError(f"{address} answered with {said}; {advice.get(status, 'check SLUICE_ENDPOINT')}")
 
 
@@ -123,12 +128,12 @@ def _address() -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise EndpointError("SLUICE_ENDPOINT is no address of a server; set it, such as http://localhost:8000/v1, where tasks run")
     if parts.username or parts.password or parts.query:
-        raise EndpointError("SLUICE_ENDPOINT carries a user or a query; give the key as SLUICE_ENDPOINT_KEY")
+        raise EndpointError("SLUICE_ENDPOINT carries a user or a query; give the key as SLUICE_ENDPOINT_TOKEN")
     return address.rstrip("/") + "/chat/completions"
 
 
 def _headers() -> dict[str, str]:
-    key = os.environ.get("SLUICE_ENDPOINT_KEY")
+    key = os.environ.get("SLUICE_ENDPOINT_TOKEN")
     return {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
 
 

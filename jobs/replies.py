@@ -19,6 +19,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from features.generated import OVER_BUDGET, TOKENS_PER_REWRITE, Reply, instruction, rewrites_in
+from features.reformulations import UNIT
 
 WAVE = 256  # queries admitted to the budget together
 COLUMNS = (
@@ -85,6 +86,18 @@ class Replies:
 
     def close(self) -> None:
         self.file.close()
+
+
+def reply_rows(replies: DataFrame) -> DataFrame:
+    """Each reply as one row with `reply` (status and FIGURES), and one for each rewrite in it, with score.
+
+    Columns: query_norm, rewrite (null on a reply's own row), score (ten-thousandths: 1 for the first in the reply, 1/2, 1/3 ...), reply.
+    """
+    reply = F.struct("status", *FIGURES)
+    said = F.transform("rewrites", lambda text, n: F.struct(text.alias("rewrite"), (UNIT / (n + 1)).cast("int").alias("score")))
+    own = F.struct(F.lit(None).cast("string").alias("rewrite"), F.lit(0).alias("score"))
+    rows = replies.select("query_norm", reply.alias("reply"), F.explode(F.array_append(said, own)).alias("row"))
+    return rows.select("query_norm", "row.rewrite", "row.score", F.when(F.col("row.rewrite").isNull(), F.col("reply")).alias("reply"))
 
 
 def by_replies(pool: DataFrame, asking: Asking, ask: Ask, parallel: Callable[[], int] = lambda: 1) -> DataFrame:

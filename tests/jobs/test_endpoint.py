@@ -21,7 +21,7 @@ def waits(monkeypatch):
     monkeypatch.setattr(time, "sleep", found.append)
     monkeypatch.setenv("SLUICE_ENDPOINT_TRIES", "4")
     monkeypatch.setenv("SLUICE_ENDPOINT_TIMEOUT_S", "10")
-    monkeypatch.delenv("SLUICE_ENDPOINT_KEY", raising=False)
+    monkeypatch.delenv("SLUICE_ENDPOINT_TOKEN", raising=False)
     return found
 
 
@@ -69,7 +69,7 @@ def test_slow_answers_are_given_up_and_asked_for_again(monkeypatch, waits):
 def test_a_server_that_is_down_is_named_with_what_to_do(monkeypatch, waits):
     with server(good) as running:
         pass
-    monkeypatch.setenv("SLUICE_ENDPOINT_KEY", "sk-secret")
+    monkeypatch.setenv("SLUICE_ENDPOINT_TOKEN", "sk-secret")
     with pytest.raises(endpoint.EndpointError, match=rf"{running.address}/chat/completions failed 4 times.*run the day again") as caught:
         ask(monkeypatch, running)
     assert len(waits) == 3
@@ -104,7 +104,7 @@ def test_a_rejected_query_is_refused_and_its_neighbours_are_answered(monkeypatch
     assert len(running.calls) == 4 and waits == []
 
 
-@pytest.mark.parametrize(("status", "advice"), [(401, "set SLUICE_ENDPOINT_KEY"), (404, "which ends in /v1, and the model")])
+@pytest.mark.parametrize(("status", "advice"), [(401, "set SLUICE_ENDPOINT_TOKEN"), (404, "which ends in /v1, and the model")])
 def test_what_cannot_get_better_is_not_tried_again(monkeypatch, waits, status, advice):
     with server(lambda *_: (status, b"no")) as running, pytest.raises(endpoint.EndpointError, match=advice):
         ask(monkeypatch, running)
@@ -119,7 +119,7 @@ def test_an_answer_that_is_no_completion_is_an_error_and_no_reply(monkeypatch, p
 
 
 def test_the_key_is_sent_as_a_token(monkeypatch):
-    monkeypatch.setenv("SLUICE_ENDPOINT_KEY", "sk-secret")
+    monkeypatch.setenv("SLUICE_ENDPOINT_TOKEN", "sk-secret")
     with server(good) as running:
         ask(monkeypatch, running)
     assert running.keys == ["Bearer sk-secret"]

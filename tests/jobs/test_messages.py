@@ -93,6 +93,8 @@ def test_the_cause_is_the_innermost_that_is_named() -> None:
     assert cause(RuntimeError("\n  first line \nsecond")) == "first line"
     assert cause(RuntimeError()) == "RuntimeError"
     assert cause(RuntimeError("x" * 1000)) == "x" * 600
+    task = "org.x.PythonException: Traceback (most recent call last):\n  File x, line 3\nKeyError: 'a'\n\njobs.x.MyError: mend it\n\tat org"
+    assert cause(RuntimeError(f"Job aborted\n{task}\nCaused by: {task}")) == "jobs.x.MyError: mend it"
 
 
 @pytest.mark.parametrize(
