@@ -108,7 +108,8 @@ def _told(query: Column) -> Column:
         return F.array_except(F.split(F.array_join(found, " "), " "), F.split(F.lit(",or,and,nor"), ","))
 
     spoken = F.coalesce(_spoken(query), F.lit(""))
-    return F.struct(_let(words(query), telling).alias("telling"), _let(spoken, named).alias("named"))
+    # named_struct: inside an explode or an aggregate Spark forgets the aliases of a struct
+    return F.named_struct(F.lit("telling"), _let(words(query), telling), F.lit("named"), _let(spoken, named))
 
 
 def _excluded(told: Column) -> Column:

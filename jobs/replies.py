@@ -94,8 +94,8 @@ def reply_rows(replies: DataFrame) -> DataFrame:
     Columns: query_norm, rewrite (null on a reply's own row), score (ten-thousandths: 1 for the first in the reply, 1/2, 1/3 ...), reply.
     """
     reply = F.struct("status", *FIGURES)
-    said = F.transform("rewrites", lambda text, n: F.struct(text.alias("rewrite"), (UNIT / (n + 1)).cast("int").alias("score")))
-    own = F.struct(F.lit(None).cast("string").alias("rewrite"), F.lit(0).alias("score"))
+    said = F.transform("rewrites", lambda text, n: F.named_struct(F.lit("rewrite"), text, F.lit("score"), (UNIT / (n + 1)).cast("int")))
+    own = F.named_struct(F.lit("rewrite"), F.lit(None).cast("string"), F.lit("score"), F.lit(0))
     rows = replies.select("query_norm", reply.alias("reply"), F.explode(F.array_append(said, own)).alias("row"))
     return rows.select("query_norm", "row.rewrite", "row.score", F.when(F.col("row.rewrite").isNull(), F.col("reply")).alias("reply"))
 
