@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from expectations.query_rewrites import SUITE
 from features.splits import is_evaluation
 from jobs.conform import conform
-from jobs.messages import UsageError, cause
+from jobs.messages import cause
 from jobs.query_rewrites import FATES, arg_parser, build
 from jobs.session import suited_to
 from schemas.attributions import CONTRACT as ATTRIBUTIONS
@@ -160,13 +160,6 @@ def test_a_server_that_is_down_fails_the_day_in_words(spark, inputs, tmp_path):
     assert cause(error.value).startswith(f"jobs.endpoint.EndpointError: {running.address}/chat/completions failed 1 times")
 
 
-def test_what_a_rewriter_needs_is_asked_for_by_name(inputs):
-    assert arg_parser().parse_args(["--day", "2026-01-05", "--budget-tokens", "9"]).budget_tokens == 9
-    for options, message in (
-        ({"rewriters": "session"}, "no rewriter session; there are sessions, feedback, model, endpoint"),
-        ({"rewriters": "model"}, "no --model"),
-        ({"endpoint": "tiny"}, "no --replies FOLDER, --budget-tokens N"),
-        ({"endpoint": "tiny", "replies": "r", "budget_tokens": 9, "prices": "cheap"}, "must be two numbers"),
-    ):
-        with pytest.raises(UsageError, match=message):
-            build(inputs, DAY, **options)
+def test_the_options_are_those_of_the_command():
+    parsed = arg_parser().parse_args(["--day", "2026-01-05", "--model", "m", "--budget-tokens", "9"])
+    assert (parsed.rewriters, parsed.model, parsed.endpoint, parsed.replies, parsed.budget_tokens) == (None, "m", None, None, 9)
