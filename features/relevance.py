@@ -17,6 +17,7 @@ from features.retrieval import Block, dense, ranges
 from features.text import words
 
 ONE = 10_000
+RIVAL = 8  # tenths of the greatest strength; our choice
 PAIRS_AT_ONCE = 1 << 15  # bounds memory: 32,768 pairs of 256 numbers take 64 MB
 
 
@@ -77,34 +78,44 @@ def judge(asks: pa.Table, joints: pa.Table, block: Block, rows: np.ndarray, plac
 def business_relevance(terms: Sequence[dict], block: Block, places: np.ndarray, strength: np.ndarray) -> np.ndarray:
     """Mean over the terms, by weight, of the strongest word of each title that stands for it; 1 for the word itself. In 1e-4ths.
 
-    strength: zeros, one for each word of the block; they are zeros again afterwards.
+    A title's word speaks for those terms only for which it stands about as strongly (RIVAL) as for any: in "slicer azure", blue is
+    what azure means, though slicers were often blue. strength: zeros, one for each word of the block; they are zeros again afterwards.
     """
-    total = sum(term["weight"] for term in terms)
-    gained = np.zeros(len(places), dtype=np.int64)
-    for term in terms:
-        values = dict(zip(term["targets"], term["strengths"], strict=True)) | {term["word"]: ONE}
-        gained += term["weight"] * _strongest(values, block, places, strength)
-    return (2 * gained + total) // max(2 * total, 1)  # rounded half up, in whole numbers
+    if not terms:
+        return np.zeros(len(places), dtype=np.int64)
+    weights = np.array([term["weight"] for term in terms])
+    values = [dict(zip(term["targets"], term["strengths"], strict=True)) | {term["word"]: ONE} for term in terms]
+    tokens, starts = _words_of(block, places)
+    stands = np.stack([_strength_of(own, block, tokens, strength) for own in values])
+    stands[stands * 10 < stands.max(axis=0) * RIVAL] = 0
+    gained = weights @ np.maximum.reduceat(stands, starts, axis=1)
+    return (2 * gained + weights.sum()) // (2 * weights.sum())  # rounded half up, in whole numbers
 
 
 def says_any(excluded: Sequence[str], block: Block, places: np.ndarray, strength: np.ndarray) -> np.ndarray:
     """1 for each title that has one of the words, in singular or plural, and does not exclude it itself."""
     forms = {form for word in excluded for form in (word, f"{word}s", word.removesuffix("s"))}
-    said = _strongest(dict.fromkeys(forms, 1), block, places, strength)
+    tokens, starts = _words_of(block, places)
+    said = np.maximum.reduceat(_strength_of(dict.fromkeys(forms, 1), block, tokens, strength), starts)
     for n in np.flatnonzero(said):
         said[n] = int(not forms & set(block.negated[places[n]] or ()))
     return said
 
 
-def _strongest(values: dict[str, int], block: Block, places: np.ndarray, strength: np.ndarray) -> np.ndarray:
-    """The greatest value of a word of each title, 0 where it has none of them."""
+def _words_of(block: Block, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ids of the words of these titles, one title after the other, and where each begins."""
+    sizes = block.title_starts[places + 1] - block.title_starts[places]
+    return block.title_words[ranges(block.title_starts[places], sizes)], np.cumsum(sizes) - sizes
+
+
+def _strength_of(values: dict[str, int], block: Block, tokens: np.ndarray, strength: np.ndarray) -> np.ndarray:
+    """The value of each token, 0 for a word that has none."""
     known = [(block.word_ids[word], value) for word, value in values.items() if word in block.word_ids]
     if not known:
-        return np.zeros(len(places), dtype=np.int64)
+        return np.zeros(len(tokens), dtype=np.int64)
     ids, worth = np.array(known).T
-    sizes = block.title_starts[places + 1] - block.title_starts[places]
     strength[ids] = worth
-    found = np.maximum.reduceat(strength[block.title_words[ranges(block.title_starts[places], sizes)]], np.cumsum(sizes) - sizes)
+    found = strength[tokens]
     strength[ids] = 0
     return found
 
