@@ -9,9 +9,9 @@ On a cluster: `--conf spark.executorEnv.SLUICE_ENDPOINT=...`.
 import json
 import os
 import random
-import time
 from collections.abc import Mapping, Sequence
 from functools import cache
+from time import sleep
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -85,7 +85,7 @@ def post(body: Mapping[str, Any]) -> tuple[str, tuple[int, int]]:
         except (ValueError, LookupError, TypeError) as error:
             problem = f"an answer that is no chat completion ({type(error).__name__})"
         if attempt + 1 < tries:
-            time.sleep(min(max(wait_s, FIRST_WAIT_S * 2**attempt * draw.uniform(0.5, 1)), LONGEST_WAIT_S))
+            sleep(min(max(wait_s, FIRST_WAIT_S * 2**attempt * draw.uniform(0.5, 1)), LONGEST_WAIT_S))
     raise EndpointError(f"{address} failed {tries} times, last: {problem}; replies that came are kept, so mend it and run the day again")
 
 

@@ -4,7 +4,6 @@ Jobs read and stage plain parquet files by Delta's own file list, so they need n
 whoever opens a table as `spark.read.format("delta")`.
 """
 
-import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -44,6 +43,7 @@ SMALL_BYTES = 8 << 20  # of parquet; a day of 1,000 requests took 5 s interprete
 def session(name: str = "sluice", master: str | None = None, conf: Mapping[str, str] | None = None, delta: bool = False) -> "SparkSession":
     """The running session, or a new one: on `master`, else on what spark-submit chose, else on this machine's cores."""
     from pyspark import SparkConf, SparkContext
+    from pyspark.logger import PySparkLogger
     from pyspark.sql import SparkSession
 
     if "PYSPARK_GATEWAY_PORT" in os.environ:
@@ -66,7 +66,7 @@ def session(name: str = "sluice", master: str | None = None, conf: Mapping[str, 
     # a failed task's trace is pages long and its cause is told in one line: jobs.messages.cause
     spark.sparkContext.setLogLevel(os.environ.get("SLUICE_SPARK_LOG", "FATAL"))
     for logger in ("DataFrameQueryContextLogger", "SQLQueryContextLogger"):
-        logging.getLogger(logger).disabled = "SLUICE_SPARK_LOG" not in os.environ
+        PySparkLogger.getLogger(logger).disabled = "SLUICE_SPARK_LOG" not in os.environ
     return spark
 
 

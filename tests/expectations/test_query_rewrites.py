@@ -26,7 +26,7 @@ def test_each_rule_takes_out_its_bad_row(spark):
 
 def test_each_expectation_fails_on_its_bad_rows(spark):
     bad = {
-        "expect_compound_columns_to_be_unique (query_norm,rewriter,rank)": [ROW, ROW | {"rewrite": "c"}],
+        "expect_compound_columns_to_be_unique (['query_norm', 'rewriter', 'rank'])": [ROW, ROW | {"rewrite": "c"}],
         "expect_column_value_lengths_to_be_between (rewrite)": [ROW | {"rewrite": "x" * 121}],
         "expect_column_values_to_be_between (rank)": [ROW | {"rank": 6}],
     }

@@ -1,7 +1,6 @@
 """A server that is down, slow, talks nonsense, refuses, or fails and recovers."""
 
 import threading
-import time
 
 import pytest
 
@@ -18,7 +17,7 @@ HARD = ["warm seat", "lamp without cord", "what to wear"]
 def waits(monkeypatch):
     """Seconds that were waited, without waiting them."""
     found = []
-    monkeypatch.setattr(time, "sleep", found.append)
+    monkeypatch.setattr(endpoint, "sleep", found.append)
     monkeypatch.setenv("SLUICE_ENDPOINT_TRIES", "4")
     monkeypatch.setenv("SLUICE_ENDPOINT_TIMEOUT_S", "10")
     monkeypatch.delenv("SLUICE_ENDPOINT_TOKEN", raising=False)
