@@ -56,6 +56,7 @@ def tables(lake: str, as_json: bool) -> None:
         print_json(facts)
         return
     shown = grid(f"Tables of {address}", "table", "one row is", "from (days relative to the day built)", "published")
+    shown.columns[-1].no_wrap = True
     for fact in facts:
         inputs = ", ".join(f"{i['table']} [{i['window'][0]}, {i['window'][1]})" for i in fact["inputs"]) or "a source"
         days = fact["days"]

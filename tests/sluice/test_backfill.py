@@ -130,7 +130,6 @@ def test_the_way_to_a_new_version_of_a_table_is_the_one_that_is_written_down(lak
     commands = re.findall(r"^\$ sluice (.+)$", section, re.MULTILINE)
     assert len(commands) == 6
     monkeypatch.setenv("SLUICE_LAKE", str(lake))
-    monkeypatch.setenv("COLUMNS", "300")  # no cell of a table is folded
     told, before = [], [r["content_hash"] for r in at_version(str(lake), load("attributions"), 1).receipts()]
     old = sluice.open_table("attributions", lake, SPAN, contract_version=1).dataset.to_table()
     for command in commands:
