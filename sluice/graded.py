@@ -11,13 +11,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from jobs.plan import plan, run_plan
 from jobs.run import build_day
 from jobs.storage import lake_address, open_table
 from schemas.contract import load
+from sluice.experiments import FIRST, Spark, build, ingest, say, span
 from sluice.long_tail import STEPS, built_with, pinned
 from sluice.long_tail_screens import difference_cell
-from sluice.reproduce import FIRST, Spark, _ingest, _say, _span
 from sluice.screens import console, grid, print_json
 from sluice.work import watched
 from training import questions as asking
@@ -38,10 +37,10 @@ def home_depot(spark: Spark, path: str, out: str, seeds: int, size: str, device:
     folder = Path(out)
     graded, lake = (lake_address(str(folder / name)) for name in ("graded", "lake"))
     _ingest_grades(spark, graded, path)
-    if not open_table(lake, load("requests")).days:
+    if not open_table(lake, load("events")).days:
         write_log(spark, graded, folder / "log")
-        _ingest(spark, lake, "files", str(folder / "log"), (FIRST, FIRST), {})
-    build(spark, lake)
+        ingest(spark, lake, "files", str(folder / "log"), (FIRST, FIRST), {})
+    build_all(spark, lake)
     write_questions(spark, graded, lake, folder / "questions")
     questions = asking.read_questions(folder / "questions", good=relevance(GOOD_GRADE) - 1e-9)
     manifest = pinned(lake, FIRST)
@@ -68,7 +67,7 @@ def _ingest_grades(spark: Spark, lake: str, path: str) -> None:
     from jobs.ingest import ingest
 
     if not open_table(lake, load("judgements")).days:
-        _say(f"Grades of {path} into {lake} ...")
+        say(f"Grades of {path} into {lake} ...")
         list(watched(ingest(spark(), lake, "home_depot", path, None, {"start_day": FIRST.isoformat()}), None))
 
 
@@ -91,34 +90,30 @@ def write_log(spark: Spark, graded: str, folder: Path) -> None:
     )
     shown = F.transform("pairs", lambda p, n: F.struct(p["item_id"].alias("item_id"), (n + 1).alias("position")))
     asked = ("request_id", "user_id", F.col("request_id").alias("session_id"), "requested_at", F.col("query_norm").alias("query_raw"))
-    searches.select(*asked, F.when(F.col("is_head"), shown).otherwise(F.array()).alias("candidates")).write.parquet(
-        str(folder / "requests")
-    )
+    requests = searches.select(*asked, F.when(F.col("is_head"), shown).otherwise(F.array()).alias("candidates"))
     clicked = searches.where("is_head and n = 1").withColumn("pair", F.explode("pairs")).where(F.col("pair.grade") >= GOOD_GRADE - 1e-9)
     event = {"event_id": F.concat_ws(":", "request_id", "pair.item_id"), "item_id": F.col("pair.item_id"), "event_type": F.lit("click")}
     event |= {"event_at": F.col("requested_at") + F.expr("interval 1 minute"), "domain": F.lit("search"), "query_raw": F.col("query_norm")}
     events = clicked.select("request_id", "user_id", F.col("request_id").alias("session_id"), *(v.alias(name) for name, v in event.items()))
-    events.write.parquet(str(folder / "events"))
     items = open_table(graded, load("items")).read(spark(), [FIRST])
-    items.select("day", "item_id", "title", "status", "valid_at", "available_at").write.parquet(str(folder / "items"))
+    items = items.select("day", "item_id", "title", "status", "valid_at", "available_at")
+    for name, rows in {"requests": requests, "events": events, "items": items}.items():
+        rows.write.mode("overwrite").parquet(str(folder / name))
 
 
-def build(spark: Spark, lake: str) -> None:
+def build_all(spark: Spark, lake: str) -> None:
     """The examples of the day; the pool is the tail."""
     for table in ("query_stats", "query_item_stats"):
-        steps = [s for s in plan(lake, table, FIRST, FIRST, with_upstream=True) if s.reasons]
-        list(watched(run_plan(spark(), lake, steps), len(steps)))
+        build(spark, lake, table, (FIRST, FIRST))
     for table in STEPS:
         module = import_module(f"jobs.{table}")
         way = built_with(module, {"max_searches": TAIL_SEARCHES}) if table == STEPS[0] else module.build
         done = build_day(spark(), lake, load(table), way, FIRST)
-        _say(f"{table}: {done.receipt['rows']:,} rows")
+        say(f"{table}: {done.receipt['rows']:,} rows")
 
 
 def write_questions(spark: Spark, graded: str, lake: str, folder: Path) -> None:
     """Evaluation queries with their words and type, their grades, and the words of all titles."""
-    if (folder / TITLES / "_SUCCESS").exists():
-        return
     from pyspark.sql import functions as F
 
     from features.hardness import hardness, with_carried
@@ -191,7 +186,7 @@ def over(found: Mapping[str, list[Found]]) -> dict[str, dict[str, Any]]:
 
 def _say_time(examples: Examples, size: str, seeds: int, folder: Path) -> None:
     seconds = seeds * sum(asking.seconds_of(examples, replace(SIZES[size](), share=share)) for share in (0.0, SHARE))
-    _say(f"{2 * seeds} trainings: about {_span(seconds)} in all. What is done lies in {folder}: stopped, the same command goes on")
+    say(f"{2 * seeds} trainings: about {span(seconds)} in all. What is done lies in {folder}: stopped, the same command goes on")
 
 
 def screen(facts: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ On a simulated shop with hard queries, whose true products are planted; the gate
 
 import os
 import shutil
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -14,14 +13,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from jobs.plan import plan, run_plan
 from jobs.run import build_day
 from jobs.storage import lake_address, open_table
 from schemas.contract import load
 from sluice import open_table as opened
-from sluice.reproduce import FIRST, Spark, _ingest, _say, _span
+from sluice.experiments import FIRST, Spark, build, ingest, say, span
 from sluice.screens import print_json
-from sluice.work import watched
 from training import questions as asking
 from training.hhsft.reproduce import difference
 from training.manifest import Manifest, create
@@ -72,8 +69,8 @@ def synthetic_pairs(spark: Spark, out: str, scale: Scale, size: str, device: str
     folder, day = Path(out), scale.day
     lake, truth = lake_address(str(folder / "lake")), folder / "truth"
     options = {"users": str(scale.users), "items": str(scale.items), "hard_share": str(scale.hard_share), "truth": str(truth)}
-    _ingest(spark, lake, "simulator", None, (FIRST, day), options)
-    build_all(spark, lake, day)
+    ingest(spark, lake, "simulator", None, (FIRST, day), options)
+    build(spark, lake, TABLE, (day, day))
     write_questions(spark, lake, truth, day, folder / "questions")
     questions = asking.read_questions(folder / "questions", good=1.0)
     shares = {f"share {share:.0%}": (WHOLE, share) for share in scale.shares}
@@ -87,29 +84,20 @@ def synthetic_pairs(spark: Spark, out: str, scale: Scale, size: str, device: str
     print_json(facts) if as_json else screen(facts)
 
 
-def build_all(spark: Spark, lake: str, day: date) -> None:
-    """The examples of the day with all that they are made of, where they are not up to date."""
-    steps = [s for s in plan(lake, TABLE, day, day, with_upstream=True) if s.reasons]
-    if steps:
-        _say(f"Building {len(steps)} table-days for {TABLE} {day} ...")
-        began, built = time.time(), list(watched(run_plan(spark(), lake, steps), len(steps)))
-        _say(f"  {len(built)} table-days in {time.time() - began:.0f} s")
-
-
 def variant(spark: Spark, lake: str, folder: Path, day: date, name: str) -> str:
     """A lake with the same tables up to the one that the variant changes, and that one and those after it built its way."""
     changed, changes = VARIANTS[name]
     again, target = STEPS[STEPS.index(changed) :], folder / "lake"
     for table in (t for t in os.listdir(lake) if not t.startswith("_") and t.removesuffix("_quarantine") not in again):
-        if not (target / table).exists():
-            shutil.copytree(Path(lake) / table, target / table, copy_function=os.link)  # published files never change
+        shutil.rmtree(target / table, ignore_errors=True)  # of an earlier run, which may have been stopped
+        shutil.copytree(Path(lake) / table, target / table, copy_function=os.link)  # published files never change
     began, built = time.time(), []
     for table in again:
         module = import_module(f"jobs.{table}")
         way = built_with(module, changes) if table == changed else module.build
         built.append(build_day(spark(), lake_address(str(target)), load(table), way, day).status)
     if "published" in built:
-        _say(f"  {name}: {len(built)} table-days in {time.time() - began:.0f} s")
+        say(f"  {name}: {len(built)} table-days in {time.time() - began:.0f} s")
     return lake_address(str(target))
 
 
@@ -125,8 +113,6 @@ def built_with(module: Any, changes: Mapping[str, Any]) -> Callable[..., Any]:
 
 def write_questions(spark: Spark, lake: str, truth: Path, day: date, folder: Path) -> None:
     """Evaluation queries that were searched, by traffic and planted type, and all their planted products."""
-    if (folder / asking.ANSWERS / "_SUCCESS").exists():
-        return
     from pyspark.sql import functions as F
 
     from features.retriever import query_ids
@@ -174,16 +160,12 @@ def quality(lake: str, truth: Path, day: date) -> dict[str, Any]:
     found: dict[str, Any] = {
         "pairs": len(rows),
         "queries": len(made["query_norm"].unique()),
-        "precision": _mean(rows["is_true"].to_pylist()),
+        "precision": pc.mean(rows["is_true"]).as_py(),
     }
     for by in ("type", "decile", "rewriter", "channel", "is_new"):
         grouped = rows.group_by(by).aggregate([("is_true", "mean"), ("is_true", "count")]).sort_by(by).to_pylist()
         found[by] = {str(g[by]): {"precision": g["is_true_mean"], "pairs": g["is_true_count"]} for g in grouped}
     return found
-
-
-def _mean(values: list[float]) -> float | None:
-    return statistics.fmean(values) if values else None
 
 
 def train_all(
@@ -199,8 +181,8 @@ def train_all(
     examples: dict[str, Examples] = {name: read(manifest) for name, manifest in manifests.items()}
     seconds = scale.seeds * sum(asking.seconds_of(examples[of], replace(SIZES[size](), share=share)) for of, share in runs.values())
     total = len(runs) * scale.seeds
-    _say(
-        f"{total} trainings ({len(runs)} x {scale.seeds} seeds): about {_span(seconds)} in all. "
+    say(
+        f"{total} trainings ({len(runs)} x {scale.seeds} seeds): about {span(seconds)} in all. "
         f"What is done lies in {out}: stopped, the same command goes on"
     )
     reports: dict[str, list[dict[str, Any]]] = {name: [] for name in runs}
@@ -210,7 +192,7 @@ def train_all(
             report = asking.run(manifests[of], examples[of], questions, settings, place, seed=seed, device=device)
             reports[name].append(report)
             found = report["model"]["all"]
-            _say(f"  {sum(map(len, reports.values()))}/{total} {name}, seed {seed}: HR@50 {found['hr@50']:.3f}, {report['fit_s']:.0f} s")
+            say(f"  {sum(map(len, reports.values()))}/{total} {name}, seed {seed}: HR@50 {found['hr@50']:.3f}, {report['fit_s']:.0f} s")
     return reports
 
 

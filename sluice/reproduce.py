@@ -1,26 +1,21 @@
 """`sluice reproduce hhsft`: the paper's tables beside ours, from nothing: a simulated shop, its examples, all runs, intervals."""
 
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from jobs.ingest import ingest
-from jobs.plan import plan, run_plan
-from jobs.run import Outcome, UsageError
 from jobs.storage import lake_address, open_table
 from schemas.contract import load
+from sluice.experiments import FIRST, Spark, build, ingest, say, span
 from sluice.screens import console, grid, print_json
-from sluice.work import watched
 from training.hhsft import reproduce as runs
 from training.manifest import Manifest, create
 
 TABLE = "hhsft_examples"
-Spark = Callable[[], Any]
-Days = tuple[date, date]
+MEASURES = ("auc", "gauc", "mrr")
+"""Of real sessions."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,6 @@ class Scale:
     test: tuple[int, int]
 
 
-FIRST = date(2026, 1, 1)
 FULL = Scale(tuple(runs.RUNS), seeds=5, users=400, num_days=22, train=(3, 12), test=(13, 14))
 QUICK = Scale(runs.QUICK, seeds=1, users=80, num_days=7, train=(2, 4), test=(5, 6))
 
@@ -45,10 +39,10 @@ def hhsft(spark: Spark, out: str, scale: Scale, size: str, device: str, as_json:
     """Simulate, build, train, print. Everything lies in `out` and is found there again, so that a run which was cut off goes on."""
     folder = Path(out)
     lake, truth = lake_address(str(folder / "lake")), folder / "truth"
-    _say("First the logs and the tables of a simulated shop; what the runs will take is measured then, and told before the first of them")
+    say("First the logs and the tables of a simulated shop; what the runs will take is measured then, and told before the first of them")
     first, last = FIRST, FIRST + timedelta(days=scale.num_days - 1)
-    _ingest(spark, lake, "simulator", None, (first, last), {"users": str(scale.users), "truth": str(truth)})
-    train, test = (_pinned(spark, lake, name, span) for name, span in (("train", scale.train), ("test", scale.test)))
+    ingest(spark, lake, "simulator", None, (first, last), {"users": str(scale.users), "truth": str(truth)})
+    train, test = (_pinned(spark, lake, name, of) for name, of in (("train", scale.train), ("test", scale.test)))
     reports = _run(train, test, folder / "runs", scale, size, device, truth)
     facts = _facts(reports, train, test)
     print_json(facts) if as_json else _screen(facts)
@@ -58,44 +52,21 @@ def trivago(spark: Spark, path: str, out: str, seeds: int, size: str, device: st
     """Real sessions: train on the first day of the logs, test on the last."""
     folder = Path(out)
     lake = lake_address(str(folder / "lake"))
-    _ingest(spark, lake, "trivago", path, None, {})
+    ingest(spark, lake, "trivago", path, None, {})
     days = open_table(lake, load("requests")).days
     offsets = [(d - FIRST).days for d in (days[0], days[-2], days[-1])]
-    train, test = (_pinned(spark, lake, name, span) for name, span in (("train", offsets[:2]), ("test", offsets[2:] * 2)))
+    train, test = (_pinned(spark, lake, name, of) for name, of in (("train", offsets[:2]), ("test", offsets[2:] * 2)))
     scale = Scale(("dlrm", "rankmixer", "hhsft"), seeds, 0, len(days), tuple(offsets[:2]), tuple(offsets[2:] * 2))
     reports = _run(train, test, folder / "runs", scale, size, device, None)
     facts = _real_facts(reports, train, test)
     print_json(facts) if as_json else _real_screen(facts)
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _ingest(spark: Spark, lake: str, source: str, path: str | None, days: Days | None, options: dict[str, str]) -> None:
-    """Fill the raw tables, unless they hold just this."""
-    held = open_table(lake, load("events"))
-    given = {"source": source} | {k: v for k, v in options.items() if k != "truth"}
-    if held.days:
-        other = [r["day"] for r in held.receipts() if r["options"] != given]
-        if other or (days and (held.days[0], held.days[-1]) != days):
-            raise UsageError(f"{lake} holds other logs than this run would make; choose another folder with --out")
-        return
-    _say(f"Logs of {source} into {lake} ...")
-    began, outcomes = time.time(), list(watched(ingest(spark(), lake, source, path, days, options), None))
-    _say(f"  {sum(o.receipt['rows'] for o in outcomes):,} raw rows in {time.time() - began:.0f} s")
-
-
-def _pinned(spark: Spark, lake: str, name: str, span: tuple[int, int]) -> Manifest:
+def _pinned(spark: Spark, lake: str, name: str, offsets: tuple[int, int]) -> Manifest:
     """The days of the table, built where they are not up to date, under a manifest of that name."""
-    first, last = (FIRST + timedelta(days=n) for n in span)
-    steps = [s for s in plan(lake, TABLE, first, last, with_upstream=True) if s.reasons]
-    if steps:
-        _say(f"Building {len(steps)} table-days for {TABLE} {first}..{last} ...")
-        began = time.time()
-        built: list[Outcome] = list(watched(run_plan(spark(), lake, steps), len(steps)))
-        _say(f"  {len(built)} table-days in {time.time() - began:.0f} s")
-    return create(lake, name, TABLE, (first, last))
+    days = (FIRST + timedelta(days=offsets[0]), FIRST + timedelta(days=offsets[1]))
+    build(spark, lake, TABLE, days)
+    return create(lake, name, TABLE, days)
 
 
 def _run(
@@ -104,8 +75,8 @@ def _run(
     """Reports by run, one for each seed."""
     total = len(scale.names) * scale.seeds
     seconds = runs.seconds_of_all(scale.names, scale.seeds, train, size, device)
-    _say(
-        f"{total} runs ({len(scale.names)} x {scale.seeds} seeds) of {train.rows:,} requests: about {_span(seconds)} in all. "
+    say(
+        f"{total} runs ({len(scale.names)} x {scale.seeds} seeds) of {train.rows:,} requests: about {span(seconds)} in all. "
         f"What is done lies in {out}: stopped, the same command goes on"
     )
     reports: dict[str, list[dict[str, Any]]] = {name: [] for name in scale.names}
@@ -113,21 +84,17 @@ def _run(
     for number, (name, seed, report) in enumerate(done, start=1):
         reports[name].append(report)
         found = report["metrics"]["search"]["model"]
-        _say(f"  {number}/{total} {name}, seed {seed}: AUC {found['auc']:.4f}, GAUC {found['gauc']:.4f}, {report['fit_s']:.0f} s")
+        say(f"  {number}/{total} {name}, seed {seed}: AUC {found['auc']:.4f}, GAUC {found['gauc']:.4f}, {report['fit_s']:.0f} s")
     return reports
-
-
-def _span(seconds: float) -> str:
-    minutes = max(round(seconds / 60), 1)
-    return f"{seconds / 3600:.1f} hours" if minutes > 90 else f"{minutes} minute{'s' if minutes > 1 else ''}"
 
 
 def _facts(reports: dict[str, list[dict[str, Any]]], train: Manifest, test: Manifest) -> dict[str, Any]:
     values = runs.measured(reports)
-    other = {who: _mean_of(next(iter(reports.values()))[0], who) for who in ("oracle", "oracle_without_position", "popularity")}
+    of_first = next(iter(reports.values()))[0]["metrics"]["search"]
+    other = {who: _mean([of_first[who]], runs.MEASURES) for who in ("oracle", "oracle_without_position", "popularity")}
     return {
         "train": {"days": train.days, "requests": train.rows},
-        "test": {"days": test.days, "rows": next(iter(reports.values()))[0]["metrics"]["search"]["model"]["rows"]},
+        "test": {"days": test.days, "rows": of_first["model"]["rows"]},
         "seeds": len(next(iter(reports.values()))),
         "values": values,
         "others": other,
@@ -137,8 +104,8 @@ def _facts(reports: dict[str, list[dict[str, Any]]], train: Manifest, test: Mani
     }
 
 
-def _mean_of(report: dict[str, Any], who: str) -> dict[str, float]:
-    return {measure: report["metrics"]["search"][who][measure] for measure in runs.MEASURES}
+def _mean(of_seeds: Sequence[dict[str, Any]], measures: Sequence[str]) -> dict[str, float]:
+    return {measure: sum(r[measure] for r in of_seeds) / len(of_seeds) for measure in measures}
 
 
 def _screen(facts: dict[str, Any]) -> None:
@@ -186,18 +153,14 @@ def _with_interval(found: dict[str, Any]) -> str:
 
 
 def _real_facts(reports: dict[str, list[dict[str, Any]]], train: Manifest, test: Manifest) -> dict[str, Any]:
-    means = {name: _mean([r["metrics"]["search"]["model"] for r in of_run]) for name, of_run in reports.items()}
+    means = {name: _mean([r["metrics"]["search"]["model"] for r in of_run], MEASURES) for name, of_run in reports.items()}
     of_first = next(iter(reports.values()))[0]["metrics"]["search"]
     return {
         "train": {"days": train.days, "requests": train.rows},
         "test": {"days": test.days, "rows": of_first["model"]["rows"]},
         "seeds": len(next(iter(reports.values()))),
-        "values": means | {who: _mean([of_first[who]]) for who in ("popularity", "price")},
+        "values": means | {who: _mean([of_first[who]], MEASURES) for who in ("popularity", "price")},
     }
-
-
-def _mean(of_seeds: list[dict[str, Any]]) -> dict[str, float]:
-    return {measure: sum(r[measure] for r in of_seeds) / len(of_seeds) for measure in ("auc", "gauc", "mrr")}
 
 
 def _real_screen(facts: dict[str, Any]) -> None:
@@ -207,7 +170,7 @@ def _real_screen(facts: dict[str, Any]) -> None:
         f"exposed items of {facts['test']['days'][0]}; seeds: {facts['seeds']}, means over them. MRR of the clicked item "
         "is the challenge's measure."
     )
-    shown = grid("Sessions of trivago", "run", "auc", "gauc", "mrr", numbers=("auc", "gauc", "mrr"))
+    shown = grid("Sessions of trivago", "run", *MEASURES, numbers=MEASURES)
     for name, found in facts["values"].items():
-        shown.add_row(name, *(f"{found[m]:.4f}" for m in ("auc", "gauc", "mrr")))
+        shown.add_row(name, *(f"{found[m]:.4f}" for m in MEASURES))
     out.print(shown)

@@ -39,8 +39,8 @@ def out(tmp_path, monkeypatch):
     truth = [{"query_norm": q, "hardness": "knowledge", "item_id": i} for q, i in pairs if i != "wrong"]
     (tmp_path / "truth" / "queries").mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(truth), tmp_path / "truth" / "queries" / "part.parquet")
-    monkeypatch.setattr(long_tail, "_ingest", lambda *_: None)
-    monkeypatch.setattr(long_tail, "build_all", lambda *_: None)
+    monkeypatch.setattr(long_tail, "ingest", lambda *_: None)
+    monkeypatch.setattr(long_tail, "build", lambda *_: None)
     monkeypatch.setattr(long_tail, "variant", lambda spark, lake, *_: lake)
     monkeypatch.setattr(long_tail, "write_questions", lambda *given: questions(given[-1]))
     monkeypatch.setattr(long_tail, "SIZES", {"tiny": lambda: SMALL})

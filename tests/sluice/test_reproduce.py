@@ -10,8 +10,6 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from jobs.run import UsageError
-from jobs.storage import lake_address
 from schemas.contract import load
 from sluice import reproduce
 from sluice.main import app
@@ -31,8 +29,8 @@ def out(tmp_path, monkeypatch):
     rows = [{"request_id": request, "item_id": f"i{k}", "p_click": 0.1 * k, "preference": 0.2} for request, k in places]
     (tmp_path / "truth" / "candidates").mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "truth" / "candidates" / "part.parquet")
-    monkeypatch.setattr(reproduce, "_ingest", lambda *_: None)
-    monkeypatch.setattr(reproduce, "plan", lambda *_, **__: [])
+    monkeypatch.setattr(reproduce, "ingest", lambda *_: None)
+    monkeypatch.setattr(reproduce, "build", lambda *_: None)
     return tmp_path
 
 
@@ -65,15 +63,6 @@ def test_sessions_are_measured_beside_popularity_and_price(out, capsys):
     said = capsys.readouterr().out
     assert "Trained on 180 requests to 2026-01-03, tested on 60 exposed items of 2026-01-04; seeds: 1" in said
     assert all(name in said for name in ("hhsft", "rankmixer", "dlrm", "popularity", "price", "mrr"))
-
-
-def test_a_folder_of_other_logs_is_refused(tmp_path):
-    receipt = {"options": {"source": "simulator", "users": "80"}}
-    publish_day(tmp_path / "lake", load("events"), date(2026, 1, 1), **receipt)
-    days, options = (date(2026, 1, 1), date(2026, 1, 1)), {"users": "400", "truth": "t"}
-    with pytest.raises(UsageError, match="holds other logs than this run would make; choose another folder with --out"):
-        reproduce._ingest(None, lake_address(tmp_path / "lake"), "simulator", None, days, options)
-    reproduce._ingest(None, lake_address(tmp_path / "lake"), "simulator", None, days, options | {"users": "80"})  # these very logs
 
 
 def test_wrong_use_is_told():
