@@ -77,7 +77,8 @@ def replies_of_model(folder: str, queries: Sequence[str], num_rewrites: int, bat
     replies: list[Reply] = []
     for start in range(0, len(queries), batch):
         prompts = [_prompt(tokenizer, query, num_rewrites) for query in queries[start : start + batch]]
-        inputs = tokenizer(prompts, return_tensors="pt", padding=True, return_token_type_ids=False).to(model.device)
+        form = {"padding": True, "add_special_tokens": not tokenizer.chat_template}  # a chat form has them in its text
+        inputs = tokenizer(prompts, return_tensors="pt", return_token_type_ids=False, **form).to(model.device)
         with torch.inference_mode():
             output = model.generate(**inputs, do_sample=False, num_beams=1, max_new_tokens=num_rewrites * TOKENS_PER_REWRITE)
         said = output[:, inputs["input_ids"].shape[1] :]

@@ -5,7 +5,7 @@ Business relevance: the query's words, translated into the words of titles that 
 Source: two classifiers of arXiv 2602.23620; what stands in for them here is our choice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -13,12 +13,29 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from features.hardness import content_words, negated_words
+from features.longtail import Params
+from features.reformulations import associations, clicks_by_query, learnable, reformulations, searches_with_clicks, word_events
 from features.retrieval import Block, dense, ranges
 from features.text import words
 
 ONE = 10_000
 RIVAL = 8  # tenths of the greatest strength; our choice
 PAIRS_AT_ONCE = 1 << 15  # bounds memory: 32,768 pairs of 256 numbers take 64 MB
+
+
+def log_terms(
+    queries: DataFrame, items: DataFrame, inputs: Mapping[str, DataFrame], log: Params, *, most: int, unknown_weight: float
+) -> DataFrame:
+    """`query_terms` of these queries, with what the searches of the log taught of words; nothing of evaluation queries.
+
+    Columns: queries need query_norm, each once; items item_id, title. inputs: requests, attributions, query_item_stats.
+    """
+    searches = searches_with_clicks(inputs["requests"], inputs["attributions"])
+    pairs = reformulations(searches, log)
+    wanted = queries.select(F.explode(content_words(F.col("query_norm"))).alias("word"))
+    learnt = associations(word_events(clicks_by_query(searches, pairs), pairs, items), log, wanted)
+    asked = learnable(inputs["query_item_stats"], "query_norm").groupBy("query_norm").agg(F.count(F.lit(1)).alias("num"))
+    return query_terms(queries, asked, learnt, title_words(items), most=most, unknown_weight=unknown_weight)
 
 
 def query_terms(

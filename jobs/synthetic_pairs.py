@@ -16,12 +16,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from features.books import counted
-from features.hardness import content_words
 from features.joins import broadcast_if_small
 from features.longtail import Params as LogParams
 from features.pairs import Params, candidates, guards, hits_of, with_fate
-from features.reformulations import associations, clicks_by_query, learnable, reformulations, searches_with_clicks, word_events
-from features.relevance import ONE, query_terms, title_words
+from features.relevance import ONE, log_terms
 from features.splits import is_evaluation
 from jobs.run import arg_parser as common_parser
 from jobs.run import run
@@ -59,13 +57,8 @@ def build(inputs: Mapping[str, DataFrame], day: date, *, model: str | None = Non
 
 def terms_of(rewrites: DataFrame, items: DataFrame, inputs: Mapping[str, DataFrame], params: Params) -> DataFrame:
     """The words of each query and the words of titles that stand for them in the log; nothing of evaluation queries."""
-    searches = searches_with_clicks(inputs["requests"], inputs["attributions"])
-    pairs = reformulations(searches, LOG_PARAMS)
     queries = rewrites.groupBy("query_norm").agg(F.count(F.lit(1)).alias("num"))
-    wanted = queries.select(F.explode(content_words(F.col("query_norm"))).alias("word"))
-    learnt = associations(word_events(clicks_by_query(searches, pairs), pairs, items), LOG_PARAMS, wanted)
-    asked = learnable(inputs["query_item_stats"], "query_norm").groupBy("query_norm").agg(F.count(F.lit(1)).alias("num"))
-    return query_terms(queries, asked, learnt, title_words(items), most=params.most_targets, unknown_weight=params.unknown_weight)
+    return log_terms(queries, items, inputs, LOG_PARAMS, most=params.most_targets, unknown_weight=params.unknown_weight)
 
 
 if __name__ == "__main__":
