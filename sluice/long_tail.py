@@ -18,9 +18,10 @@ from jobs.storage import lake_address, open_table
 from schemas.contract import load
 from sluice import open_table as opened
 from sluice.experiments import FIRST, Spark, build, ingest, say, span
+from sluice.long_tail_screens import NAMES, difference_cell, screen
 from sluice.screens import print_json
 from training import questions as asking
-from training.hhsft.reproduce import difference
+from training.hhsft.reproduce import T_975, difference
 from training.manifest import Manifest, create
 from training.retriever import SIZES, TABLE, Examples, read
 
@@ -64,8 +65,6 @@ QUICK = Scale(users=100, items=1500, num_days=10, seeds=1, shares=(0.0, 0.2), va
 
 def synthetic_pairs(spark: Spark, out: str, scale: Scale, size: str, device: str, as_json: bool) -> None:
     """Simulate, build, train, print. Everything lies in `out` and is found there again, so that a run which was cut off goes on."""
-    from sluice.long_tail_screens import screen
-
     folder, day = Path(out), scale.day
     lake, truth = lake_address(str(folder / "lake")), folder / "truth"
     options = {"users": str(scale.users), "items": str(scale.items), "hard_share": str(scale.hard_share), "truth": str(truth)}
@@ -81,6 +80,7 @@ def synthetic_pairs(spark: Spark, out: str, scale: Scale, size: str, device: str
     reports |= train_all(others, manifests, questions, folder / "runs", scale, size, device)
     pairs = {name: quality(each, truth, day) for name, each in ({WHOLE: lake} | lakes).items()}
     facts = {"day": str(day), "seeds": scale.seeds, "pool": pool(lake, day), "pairs": pairs} | of_runs(reports, scale)
+    facts |= {"claims": claims(facts)}
     print_json(facts) if as_json else screen(facts)
 
 
@@ -213,4 +213,34 @@ def of_runs(reports: Mapping[str, list[dict[str, Any]]], scale: Scale) -> dict[s
 
 
 def _over(ours: list[float | None], base: list[float | None]) -> dict[str, float | None] | None:
-    return None if None in ours or None in base else difference(ours, base)
+    if None in ours or None in base:
+        return None
+    found = difference(ours, base)
+    half = found["half_width"]
+    return found | {"standard_error": half / T_975[len(ours) - 2] if half is not None else None}
+
+
+def claims(facts: Mapping[str, Any]) -> list[dict[str, str]]:
+    """What should come out, what did, and yes, no or open: one seed says nothing of a gain, nor does an interval with 0 in it."""
+    whole, pool, over = facts["pairs"][WHOLE], facts["pool"], facts["over_none"][f"share {facts['share']:.0%}"]
+    precision, covered = whole["precision"] or 0.0, pool["with_pairs"] / max(pool["queries"], 1)
+    told = [
+        ("pairs are true, 90 % and more", f"{precision:.1%}", precision >= 0.9),
+        ("queries of the pool have pairs, 50 % and more", f"{covered:.1%}", covered >= 0.5),
+    ]
+    for group, says, holds in (("tail", "gain", _is_gain), ("head", "lose at most one standard error", _is_kept)):
+        for measure in ("hr@50", "good_rate@10"):
+            found = over.get(group, {}).get(measure)
+            if found:
+                is_right = holds(**found) if found["half_width"] is not None else None
+                told.append((f"{group} queries {says}: {NAMES[measure]}", difference_cell(found), is_right))
+    words = {True: "yes", False: "no", None: "open"}
+    return [{"claim": claim, "found": found, "came_out": words[is_right]} for claim, found, is_right in told]
+
+
+def _is_gain(mean: float, half_width: float, **_: float) -> bool | None:
+    return mean > 0 if abs(mean) > half_width else None
+
+
+def _is_kept(mean: float, standard_error: float, **_: float) -> bool:
+    return mean >= -standard_error

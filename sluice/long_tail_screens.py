@@ -24,6 +24,7 @@ def screen(facts: dict[str, Any]) -> None:
     if facts["seeds"] < 2:
         out.print("One seed: this shows that all of it runs. It says nothing about what is better.")
     out.print(by_type(facts))
+    out.print(claims(facts))
 
 
 def precision(found: dict[str, Any]) -> Any:
@@ -58,6 +59,13 @@ def by_type(facts: dict[str, Any]) -> Any:
     for group, found in facts["over_none"].get(name, {}).items():
         shown.add_row(group, *(difference_cell(found[m]) for m in NAMES))
     shown.add_row("paper, the type that gained most", *(f"{PAPER[m]:+.2f}" if m in PAPER else "" for m in NAMES))
+    return shown
+
+
+def claims(facts: dict[str, Any]) -> Any:
+    shown = grid(f"What should come out, at {facts['share']:.0%} pairs", "claim", "found", "came out", numbers=("found",))
+    for each in facts["claims"]:
+        shown.add_row(each["claim"], each["found"], each["came_out"])
     return shown
 
 

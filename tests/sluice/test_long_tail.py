@@ -72,12 +72,26 @@ def test_pairs_and_runs_are_told_once_and_shown_beside_the_paper(out, capsys, mo
     assert facts["pairs"]["as it is"]["decile"] == {"9": {"precision": 1.0, "pairs": 2}, "10": {"precision": 0.5, "pairs": 2}}
     assert facts["queries"] == {"tail": 4, "head": 8, "hard": 4, "knowledge": 4}
     assert len(facts["values"]["share 20%"]["tail"]["hr@50"]) == 2 and facts["over_none"]["share 0%"]["tail"]["hr@50"]["mean"] == 0
+    assert [each["came_out"] for each in facts["claims"][:2]] == ["no", "yes"] and facts["claims"][1]["found"] == "50.0%"
+    assert len(facts["claims"]) == 6 and {each["came_out"] for each in facts["claims"]} <= {"yes", "no", "open"}
     assert set(facts["values"]) == {"share 0%", "share 20%", *long_tail.VARIANTS}
 
 
 def test_one_seed_claims_nothing(out, capsys):
     long_tail.synthetic_pairs(None, str(out), replace(SCALE, seeds=1), "tiny", "cpu", False)
-    assert "One seed: this shows that all of it runs. It says nothing about what is better." in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "One seed: this shows that all of it runs. It says nothing about what is better." in said
+    assert said.count("open") == 4, "of tail and head"
+
+
+@pytest.mark.parametrize(
+    ("ours", "gains", "is_kept"), [([0.6, 0.61, 0.62], "yes", "yes"), ([0.5, 0.5, 0.502], "open", "yes"), ([0.48, 0.48, 0.47], "no", "no")]
+)
+def test_a_gain_is_sure_and_a_loss_within_a_standard_error(ours, gains, is_kept):
+    over = {measure: long_tail._over(ours, [0.5, 0.5, 0.5]) for measure in ("hr@50", "good_rate@10")}
+    pairs, queries = {long_tail.WHOLE: {"precision": None}}, {"with_pairs": 0, "queries": 0}
+    found = long_tail.claims({"pairs": pairs, "pool": queries, "share": 0.2, "over_none": {"share 20%": {"tail": over, "head": over}}})
+    assert [each["came_out"] for each in found] == ["no", "no", gains, gains, is_kept, is_kept]
 
 
 def test_a_variant_has_the_tables_before_it_and_builds_those_from_it_on_its_way(tmp_path, monkeypatch):
