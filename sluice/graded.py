@@ -1,8 +1,9 @@
 """`sluice reproduce synthetic_pairs --home-depot PATH`: real queries with people's grades, and what pairs do for those never learnt.
 
 Home Depot published no log, so one is made of grades, and told apart from a real one wherever it is shown. Queries of the evaluation
-split are only ever measured. A hashed half of the others is the head: on each search its graded items were shown, and those graded 2.33
-and better clicked once. The other half is the tail: searched, nothing found, nothing clicked. Rewrites and pairs are made for the tail.
+split are `held out`: only ever measured. A hashed half of the others is the head: on each search its graded items were shown, and those
+graded 2.33 and better clicked once. The other half is the tail: searched, nothing found, nothing clicked. Rewrites and pairs are made for
+the tail. Grades of the tail and of what is held out are never learnt; both are measured.
 """
 
 from collections.abc import Mapping
@@ -30,6 +31,8 @@ HEAD_SEARCHES, TAIL_SEARCHES = 3, 2
 SHARE = 0.2
 TITLES = "titles.parquet"
 MEASURES = ("ndcg@10", "good_rate@10", "hr@50")
+GROUPS = {"tail": "Tail queries, for which pairs were made", "held out": "Queries that are held out"}
+SETS = {"judged": "judged items alone", "catalogue": "the whole catalogue, what nobody judged counts as bad"}
 
 
 def home_depot(spark: Spark, path: str, out: str, seeds: int, size: str, device: str, as_json: bool) -> None:
@@ -54,7 +57,8 @@ def home_depot(spark: Spark, path: str, out: str, seeds: int, size: str, device:
             place, settings = folder / "runs" / f"share-{share:g}" / f"seed-{seed}", replace(SIZES[size](), share=share)
             asking.run(manifest, examples, questions, settings, place, seed=seed, device=device)
             found[name].append(by_model(place, examples, questions))
-    facts = {"seeds": seeds, "queries": len(questions.names), "pairs": counts(examples), "found": found, "over_none": over(found)}
+    queries = {group: sum(questions.groups[group]) for group in GROUPS}
+    facts = {"seeds": seeds, "queries": queries, "pairs": counts(examples), "found": found, "over_none": over(found)}
     print_json(facts) if as_json else screen(facts)
 
 
@@ -71,12 +75,19 @@ def _ingest_grades(spark: Spark, lake: str, path: str) -> None:
         list(watched(ingest(spark(), lake, "home_depot", path, None, {"start_day": FIRST.isoformat()}), None))
 
 
+def is_of_head(query: Any) -> Any:
+    """Of queries (a Column) that are not held out: the seeded half whose grades became clicks."""
+    from pyspark.sql import functions as F
+
+    return F.pmod(F.xxhash64(F.lit(SEED), F.lit("head"), query), F.lit(2)) == 0
+
+
 def write_log(spark: Spark, graded: str, folder: Path) -> None:
     """Searches and clicks as `sluice ingest files` reads them, made of the grades of queries that are not for evaluation."""
     from pyspark.sql import functions as F
 
     judged = open_table(graded, load("judgements")).read(spark(), [FIRST]).where("not is_evaluation")
-    is_head = F.pmod(F.xxhash64(F.lit(SEED), F.lit("head"), "query_norm"), F.lit(2)) == 0
+    is_head = is_of_head(F.col("query_norm"))
     pair = F.struct(F.xxhash64(F.lit(SEED), "query_norm", "item_id").alias("place"), "item_id", "grade")
     queries = judged.groupBy("query_norm", is_head.alias("is_head")).agg(F.sort_array(F.collect_list(pair)).alias("pairs"))
     times = F.when(F.col("is_head"), HEAD_SEARCHES).otherwise(TAIL_SEARCHES)
@@ -113,17 +124,18 @@ def build_all(spark: Spark, lake: str) -> None:
 
 
 def write_questions(spark: Spark, graded: str, lake: str, folder: Path) -> None:
-    """Evaluation queries with their words and type, their grades, and the words of all titles."""
+    """Queries of the tail and those held out, with their words and type, their grades, and the words of all titles."""
     from pyspark.sql import functions as F
 
     from features.hardness import hardness, with_carried
     from features.retriever import query_ids
     from features.text import bag
 
-    judged = open_table(graded, load("judgements")).read(spark(), [FIRST]).where("is_evaluation")
+    group = F.when(F.col("is_evaluation"), "held out").when(~is_of_head(F.col("query_norm")), "tail").alias("group")
+    judged = open_table(graded, load("judgements")).read(spark(), [FIRST]).select("*", group).where(F.col("group").isNotNull())
     items = open_table(lake, load("items")).read(spark(), [FIRST])
-    queries = with_carried(judged.select("query_norm").distinct(), items)
-    kind = F.array(hardness(F.col("query_norm"), F.col("is_carried")))
+    queries = with_carried(judged.select("query_norm", "group").distinct(), items)
+    kind = F.array("group", hardness(F.col("query_norm"), F.col("is_carried")))
     asked = queries.select(
         "query_norm", query_ids(F.col("query_norm")).alias("query_tokens"), kind.alias("groups"), bag(F.col("query_norm")).alias("words")
     )
@@ -175,13 +187,14 @@ def counts(examples: Examples) -> dict[str, int]:
     return {kind: len(examples.of_kind(n)["query"]) for n, kind in enumerate(("log", "synthetic"))} | {"catalogue": len(examples.shelf)}
 
 
-def over(found: Mapping[str, list[Found]]) -> dict[str, dict[str, Any]]:
-    """By set of items and measure the paired difference of pairs to no pairs, in points of 100, over all questions."""
-    without, with_pairs = (found[f"retriever, {share:.0%} pairs"] for share in (0.0, SHARE))
-    values = {
-        of: {m: [[f[of]["all"][m] for f in runs] for runs in (with_pairs, without)] for m in MEASURES} for of in ("catalogue", "judged")
-    }
-    return {of: {m: difference(*both_runs) for m, both_runs in by_measure.items()} for of, by_measure in values.items()}
+def over(found: Mapping[str, list[Found]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """By set of items, group of queries and measure: the paired difference of pairs to no pairs, in points of 100."""
+    runs = [found[f"retriever, {share:.0%} pairs"] for share in (SHARE, 0.0)]
+
+    def gain(of: str, group: str, measure: str) -> dict[str, float | None]:
+        return difference(*([f[of][group][measure] for f in each] for each in runs))
+
+    return {of: {group: {m: gain(of, group, m) for m in MEASURES} for group in GROUPS} for of in SETS}
 
 
 def _say_time(examples: Examples, size: str, seeds: int, folder: Path) -> None:
@@ -192,18 +205,23 @@ def _say_time(examples: Examples, size: str, seeds: int, folder: Path) -> None:
 def screen(facts: dict[str, Any]) -> None:
     out, pairs = console(), facts["pairs"]
     out.print(
-        f"\nHome Depot: {facts['queries']:,} graded queries, none learnt from; learnt: {pairs['log']:,} pairs of head queries "
-        f"(a click stands for a grade of {GOOD_GRADE} and better) and {pairs['synthetic']:,} synthetic ones of tail queries; "
-        f"{pairs['catalogue']:,} items; means over {facts['seeds']} seeds."
+        f"\nHome Depot: {facts['queries']['held out']:,} graded queries held out, {facts['queries']['tail']:,} of the tail; "
+        f"learnt: {pairs['log']:,} pairs of head queries (a click stands for a grade of {GOOD_GRADE} and better) and "
+        f"{pairs['synthetic']:,} synthetic ones of tail queries; {pairs['catalogue']:,} items; means over {facts['seeds']} seeds."
     )
-    for of, title in (("judged", "Judged items alone"), ("catalogue", "The whole catalogue: what nobody judged counts as bad")):
-        shown = grid(title, "found by", *MEASURES, numbers=MEASURES)
-        for name, runs in facts["found"].items():
-            shown.add_row(name, *(f"{sum(r[of]['all'][m] for r in runs) / len(runs):.4f}" for m in MEASURES))
-        shown.add_row("pairs over none, points of 100", *(difference_cell(facts["over_none"][of][m]) for m in MEASURES))
-        out.print(shown)
-    groups = [g for g in facts["found"]["BM25"][0]["judged"] if g != "all"]
-    shown = grid("nDCG@10 of judged items by type of query", "found by", *groups, numbers=tuple(groups))
+    for group, queries in GROUPS.items():
+        for of, items in SETS.items():
+            out.print(_by_method(facts, f"{queries}: {items}", of, group))
+    types = [g for g in facts["found"]["BM25"][0]["judged"] if g not in ("all", *GROUPS)]
+    shown = grid("nDCG@10 of judged items by type of query", "found by", *types, numbers=tuple(types))
     for name, runs in facts["found"].items():
-        shown.add_row(name, *(f"{sum(r['judged'][g]['ndcg@10'] for r in runs) / len(runs):.4f}" for g in groups))
+        shown.add_row(name, *(f"{sum(r['judged'][g]['ndcg@10'] for r in runs) / len(runs):.4f}" for g in types))
     out.print(shown)
+
+
+def _by_method(facts: dict[str, Any], title: str, of: str, group: str) -> Any:
+    shown = grid(title, "found by", *MEASURES, numbers=MEASURES)
+    for name, runs in facts["found"].items():
+        shown.add_row(name, *(f"{sum(r[of][group][m] for r in runs) / len(runs):.4f}" for m in MEASURES))
+    shown.add_row("pairs over none, points of 100", *(difference_cell(facts["over_none"][of][group][m]) for m in MEASURES))
+    return shown

@@ -67,11 +67,17 @@ def test_judged_items_are_listed_by_score_and_the_catalogue_beside_them(tmp_path
 
 def test_differences_are_paired_and_shown(capsys):
     def found(value):
-        return {of: {g: dict.fromkeys(graded.MEASURES, value) for g in ("all", "plain")} for of in ("catalogue", "judged")}
+        return {of: {g: dict.fromkeys(graded.MEASURES, value) for g in ("all", "plain", *graded.GROUPS)} for of in ("catalogue", "judged")}
 
     runs = {"BM25": [found(0.3)], "retriever, 0% pairs": [found(0.4), found(0.5)], "retriever, 20% pairs": [found(0.45), found(0.55)]}
-    facts = {"seeds": 2, "queries": 9, "pairs": {"log": 5, "synthetic": 4, "catalogue": 3}, "found": runs, "over_none": graded.over(runs)}
-    assert facts["over_none"]["judged"]["ndcg@10"]["mean"] == pytest.approx(5)
+    facts = {
+        "seeds": 2,
+        "queries": {"held out": 9, "tail": 8},
+        "pairs": {"log": 5, "synthetic": 4, "catalogue": 3},
+        "found": runs,
+        "over_none": graded.over(runs),
+    }
+    assert facts["over_none"]["judged"]["tail"]["ndcg@10"]["mean"] == pytest.approx(5)
     graded.screen(facts)
     said = capsys.readouterr().out
-    assert "9 graded queries" in said and "+5.00" in said and "0.4500" in said and "what nobody judged counts as bad" in said
+    assert "9 graded queries held out" in said and "+5.00" in said and "0.4500" in said and "what nobody judged counts as bad" in said
