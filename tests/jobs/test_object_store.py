@@ -24,7 +24,7 @@ PROCESSES = 8
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """The server is where the environment says, to this process and to those that it starts."""
+    """The server is where the environment says, to this process and to commands that it starts."""
     with object_store(tmp_path_factory.mktemp("store")) as found, pytest.MonkeyPatch.context() as patch:
         for name, value in found.items():
             patch.setenv(name, value)
@@ -63,12 +63,18 @@ def race(lake: str, run: str, day: date, seen: int, gate: Any) -> int | None:
         return None
 
 
+def look_there(variables: dict[str, str]) -> None:
+    """The server that forks may be older than the store, and so know nothing of it."""
+    os.environ.update(variables)
+
+
 @pytest.fixture(scope="module")
 def racers(store):
     """Eight processes, started once."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["jobs.commit", "pandas", "pytest", "sluice.main"])
-    with context.Manager() as manager, ProcessPoolExecutor(PROCESSES, mp_context=context) as pool:
+    pools = ProcessPoolExecutor(PROCESSES, mp_context=context, initializer=look_there, initargs=(dict(store),))
+    with context.Manager() as manager, pools as pool:
 
         def run(lake: str, name: str, days: list[date], seen: int) -> list[int | None]:
             gate = manager.Barrier(PROCESSES)
