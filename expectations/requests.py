@@ -1,4 +1,4 @@
-"""Suite of `requests`. Accepts sparse logs: no queries, no prices, no unexposed candidates, or none that was exposed."""
+"""Suite of `requests`. Accepts sparse logs: no queries, no prices, no unexposed candidates."""
 
 from expectations.suite import Expectation, RowRule, Suite
 
@@ -48,9 +48,7 @@ SUITE = Suite(
         Expectation(
             "expect_column_values_to_be_in_set",
             {"column": "is_exposed", "value_set": [True], "mostly": 0.001},
-            severity="warning",
-            note="our choice: a funnel of 1,000 candidates shows about 10; below 1 in 1,000 the exposure log is cut off. Not critical "
-            "because judged pairs come without any log; entire_space refuses a day that exposed nothing by itself",
+            note="our choice: a funnel of 1,000 candidates shows about 10; below 1 in 1,000 the exposure log is cut off",
             over="candidates",
         ),
         Expectation(

@@ -4,15 +4,12 @@ Three or more judges gave each pair 1 (irrelevant), 2 (partly relevant) or 3 (pe
 
 What the data lacks: days and times, users, what was shown, at which place, and what was clicked. No log was published. So:
 - All rows lie on one day, `start_day`; `judgements` and `items` are there from its midnight.
-- `requests`: each search term, normalised, stands as one search of an unknown user (each its own), at a second of the day drawn by its
-  hash. Its candidates are the products judged for it, as recalled and not exposed, in no known order: nothing here tells what people saw.
-  Their number is how many were judged, not how many were found.
-- `events`: none, as nobody is known to have clicked.
+- `requests` and `events`: none, as nobody is known to have searched, seen or clicked; the search terms are in `judgements`.
 - `items`: a product with the title that it has in its first line (some have several); no category, brand or price.
 - `judgements`: the grade as it is, and relevance = (grade - 1) / 2.
 
-Lines of all three tables are lines of the file. One that cannot be read is quarantined in `judgements` (`broken_line`, `no_search_term`,
-`no_product`, `unreadable_relevance`) and `broken_line` in the others; the same term and product again is `duplicate`.
+Lines of both tables are lines of the file. One that cannot be read is quarantined in `judgements` (`broken_line`, `no_search_term`,
+`no_product`, `unreadable_relevance`) and `broken_line` in `items`; the same term and product again is `duplicate`.
 product_descriptions.csv and attributes.csv of the competition are not read; test.csv has no grades.
 """
 
@@ -20,7 +17,7 @@ from collections.abc import Iterator
 from datetime import date
 from typing import TYPE_CHECKING, BinaryIO
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from features.splits import is_evaluation
@@ -40,7 +37,6 @@ OPTIONS = {"start_day": "the day that all rows are laid on, as 2026-01-01; neede
 FILES = ("train.csv", "train.csv.zip")
 COLUMNS = ("id", "product_uid", "product_title", "search_term", "relevance")
 LEAST, GREATEST = 1.0, 3.0
-DAY_S = 86_400
 
 
 def read(spark: "SparkSession", path: str | None, days: tuple[date, date] | None, *, start_day: str | None = None) -> dict[str, RawTable]:
@@ -51,7 +47,7 @@ def read(spark: "SparkSession", path: str | None, days: tuple[date, date] | None
     if fault or not lines:
         raise SourceError(f"home_depot cannot read {file}: {fault or 'there is no line below the names'}")
     pairs = _pairs(spark, file, day)
-    frames = {"items": _items(pairs), "requests": _requests(pairs), "judgements": _judgements(pairs)}
+    frames = {"items": _items(pairs), "judgements": _judgements(pairs)}
     return {name: RawTable(frame, lines) for name, frame in frames.items()}
 
 
@@ -144,7 +140,7 @@ def _pairs(spark: "SparkSession", file: str, day: date) -> DataFrame:
 
 
 def _left_out(pairs: DataFrame) -> DataFrame:
-    """Lines that make no item and no request."""
+    """Lines that make no item."""
     fate = F.when(F.col("_fate") == QUARANTINED, "broken_line").otherwise(F.col("_fate"))
     return pairs.where(F.col("_fate") != KEPT).select("day", fate.alias("_fate"), F.lit(1).alias("_num_lines"))
 
@@ -161,28 +157,3 @@ def _items(pairs: DataFrame) -> DataFrame:
     of_product = pairs.where(F.col("_fate") == KEPT).groupBy("day", "item_id", "valid_at", "available_at")
     items = of_product.agg(first.alias("title"), F.count("*").alias("_num_lines")).withColumn("status", F.lit("on_shelf"))
     return shaped(items, contract).unionByName(folded(_left_out(pairs), contract))
-
-
-def _requests(pairs: DataFrame) -> DataFrame:
-    contract = load("requests")
-
-    def candidate(item: Column) -> Column:
-        none = {"position": "int", "propensity": "double", "score": "double", "price_cents": "bigint"}
-        judged = (item.alias("item_id"), F.lit("recalled").alias("stage"), F.lit(False).alias("is_exposed"))
-        return F.struct(*judged, *(F.lit(None).cast(kind).alias(name) for name, kind in none.items()))
-
-    of_term = pairs.where(F.col("_fate") == KEPT).groupBy("day", "query_norm")
-    judged = F.transform(F.sort_array(F.collect_list(F.struct("number", "item_id"))), lambda pair: pair["item_id"])
-    key, first = F.xxhash64("query_norm"), F.min(F.struct("number", "query_raw"))["query_raw"]
-    user = F.concat(F.lit("unknown:"), F.lower(F.hex(key)))
-    after = F.pmod(key, F.lit(DAY_S - 1)) + 1  # not midnight, when the items come
-    rows = of_term.agg(first.alias("query_raw"), judged.alias("judged"), F.count("*").alias("_num_lines")).withColumns(
-        {
-            "request_id": F.concat(F.lit("home_depot:"), F.lower(F.hex(key))),
-            "user_id": user,
-            "domain": F.lit("search"),
-            "requested_at": F.timestamp_seconds(F.unix_seconds(F.col("day").cast("timestamp")) + after),
-            "candidates": F.transform("judged", candidate),
-        }
-    )
-    return shaped(rows, contract).unionByName(folded(_left_out(pairs), contract))

@@ -58,3 +58,7 @@ def test_each_expectation_fails_on_its_bad_rows(spark):
         "expect_column_unique_value_count_to_be_between (user_id)": [{"user_id": "u"}, {"user_id": "u"}],
     }
     assert_expectations_trip(spark, CONTRACT, SUITE, GOOD, bad)
+
+
+def test_an_exposure_log_that_is_cut_off_stops_the_day():
+    assert [str(each.arguments["column"]) for each in SUITE.expectations if each.severity == "critical"] == ["is_exposed"]

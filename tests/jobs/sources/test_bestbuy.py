@@ -5,8 +5,8 @@ from datetime import date, datetime
 
 import pytest
 
-from jobs.session import suited_to
 from jobs.sources import SourceError, bestbuy
+from tests.jobs.sources.collecting import by_fate, collected
 
 TRAIN = "user,sku,category,query,click_time,query_time"
 TEST = "user,category,query,click_time,query_time"
@@ -26,19 +26,6 @@ def write(root, paths=None, **files):
     if paths is not None:
         (root / "categories.json").write_text(paths if isinstance(paths, str) else json.dumps(paths))
     return str(root)
-
-
-def collected(spark, raw):
-    """All rows of each table; checks that they stand for the lines that were counted apart."""
-    with suited_to(spark, 0):
-        rows = {table: each.frame.collect() for table, each in raw.items()}
-    assert {table: sum(r["_num_lines"] for r in found) for table, found in rows.items()} == {t: each.lines for t, each in raw.items()}
-    return rows
-
-
-def by_fate(rows):
-    """table -> fate -> lines."""
-    return {table: dict(sum((Counter({r["_fate"]: r["_num_lines"]}) for r in found), Counter())) for table, found in rows.items()}
 
 
 def kept(rows, *order):

@@ -1,15 +1,14 @@
 import csv
 import io
 import zipfile
-from collections import Counter
 from datetime import date
 
 import pytest
 from pyspark.sql import functions as F
 
 from features.splits import is_evaluation
-from jobs.session import suited_to
 from jobs.sources import SourceError, home_depot
+from tests.jobs.sources.collecting import by_fate, collected
 
 START = {"start_day": "2026-01-05"}
 DAY = date(2026, 1, 5)
@@ -25,19 +24,6 @@ def write(root, *lines, name="train.csv", header=NAMES):
     else:
         (root / name).write_bytes(body)
     return root
-
-
-def collected(spark, raw):
-    """All rows of each table; checks that they stand for the lines that were counted apart."""
-    with suited_to(spark, 0):
-        rows = {table: each.frame.collect() for table, each in raw.items()}
-    assert {table: sum(r["_num_lines"] for r in found) for table, found in rows.items()} == {t: each.lines for t, each in raw.items()}
-    return rows
-
-
-def by_fate(rows):
-    """table -> fate -> lines."""
-    return {table: dict(sum((Counter({r["_fate"]: r["_num_lines"]}) for r in found), Counter())) for table, found in rows.items()}
 
 
 @pytest.mark.slow
@@ -56,11 +42,6 @@ def test_the_real_file_gives_what_pythons_csv_reads(spark, shared_data):
     assert (rows["relevance"] - (rows["grade"] - 1) / 2).abs().max() < 1e-12 and rows["relevance"].min() == 0
     split = rows.groupby("query_norm")[["is_evaluation", "expected"]].agg(["min", "max"])
     assert (split.nunique(axis=1) == 1).all() and 0.18 < split[("is_evaluation", "min")].mean() < 0.22
-    counts = [F.count("request_id"), F.countDistinct("request_id"), F.countDistinct("user_id"), F.sum(F.size("candidates"))]
-    num_terms = len({query for query, _ in first})  # "fence  mesh" and "fence mesh" are one
-    least, *found = raw["requests"].frame.agg(F.min(F.size("candidates")), *counts).first()
-    assert found == [num_terms, num_terms, num_terms, len(first)] and least >= 1
-    assert num_terms < len({r["search_term"] for r in graded}) == 11_795
     titles = {r["product_uid"]: r["product_title"] for r in reversed(graded)}
     items = raw["items"].frame.agg(F.count("item_id"), F.countDistinct("item_id"), F.sum(F.length("title")))
     assert tuple(items.first()) == (len(titles), len(titles), sum(map(len, titles.values()))) and len(titles) == 54_667
@@ -73,9 +54,9 @@ LINES = (
 )
 
 
-def test_a_term_is_a_search_of_an_unknown_user_with_the_products_judged_and_none_shown(spark, tmp_path):
+def test_a_line_is_a_judgement_and_nobody_is_said_to_have_searched(spark, tmp_path):
     raw = home_depot.read(spark, str(write(tmp_path, *LINES, name="train.csv.zip")), None, **START)
-    assert set(raw) == {"items", "requests", "judgements"}
+    assert set(raw) == {"items", "judgements"}
     rows = collected(spark, raw)
     judged = sorted(rows["judgements"], key=lambda r: r["_line"])
     told = ("query_norm", "query_raw", "item_id", "grade", "relevance", "judged_by", "_line")
@@ -85,15 +66,6 @@ def test_a_term_is_a_search_of_an_unknown_user_with_the_products_judged_and_none
         ("l bracket", "l bracket", "100002", 1.0, 0.0, "home_depot", "train.csv.zip:4"),
     ]
     assert {(r["day"], r["available_at"].isoformat()) for r in judged} == {(DAY, "2026-01-05T00:00:00")}
-    requests = {r["query_raw"]: r for r in rows["requests"]}
-    assert {q: [c["item_id"] for c in r["candidates"]] for q, r in requests.items()} == {
-        "angle bracket": ["100001"],
-        "L  Bracket": ["100001", "100002"],
-    }
-    assert all(r["requested_at"].date() == DAY and r["requested_at"] > judged[0]["available_at"] for r in requests.values())
-    assert len({r["user_id"] for r in requests.values()}) == 2 and {r["session_id"] for r in requests.values()} == {None}
-    (candidate,) = requests["angle bracket"]["candidates"]
-    assert (candidate["stage"], candidate["is_exposed"], candidate["position"]) == ("recalled", False, None)
     assert sorted((r["item_id"], r["title"], r["status"], r["_num_lines"]) for r in rows["items"]) == [
         ("100001", "Simpson 12-Gauge Angle", "on_shelf", 2),
         ("100002", 'BEHR 1-gal. "Tugboat" 360\xb0', "on_shelf", 1),
@@ -116,7 +88,6 @@ def test_bad_lines_are_told_and_counted(spark, tmp_path):
     rows = collected(spark, raw)
     assert by_fate(rows) == {
         "judgements": {"kept": 3, "duplicate": 1, "quarantined": 7},
-        "requests": {"kept": 3, "duplicate": 1, "broken_line": 7},
         "items": {"kept": 3, "duplicate": 1, "broken_line": 7},
     }
     told = [r for r in rows["judgements"] if r["_fate"] == "quarantined"]
