@@ -10,7 +10,7 @@ SUITE = Suite(
         RowRule("rewriter_known", "rewriter in ('sessions', 'feedback', 'model', 'endpoint')", note="contract of query_rewrites"),
         RowRule("channel_known", "channel in ('bm25', 'dense', 'both')", note="contract"),
         RowRule("rank_from_one", "rank between 1 and 50", note="features/pairs.py: 50 hits a channel, counted from 1"),
-        RowRule("accepted_business", "p_business between 0.5 and 1", note="features/pairs.py: least business relevance"),
+        RowRule("accepted_business", "p_business between 0.85 and 1", note="features/pairs.py: least business relevance"),
         RowRule("accepted_general", "p_general between 0.3 and 1", note="features/pairs.py: least general relevance"),
         RowRule("hardness_known", "hardness in ('question', 'alternative', 'negation', 'knowledge', 'plain')", note="features/hardness.py"),
         RowRule(
@@ -33,9 +33,9 @@ SUITE = Suite(
         ),
         Expectation(
             "expect_column_mean_to_be_between",
-            {"column": "p_business", "min_value": 0.55},
+            {"column": "p_business", "min_value": 0.88},
             severity="warning",
-            note="our choice: pairs that just pass the threshold of 0.5 on average are guesses",
+            note="our choice: pairs that just pass the threshold of 0.85 on average are guesses",
         ),
     ),
 )

@@ -20,6 +20,7 @@ from features.text import words
 
 ONE = 10_000
 RIVAL = 8  # tenths of the greatest strength; our choice
+SURE = 5_000  # strength that says all of a word that no title has; below, the word is understood in part; our choice
 PAIRS_AT_ONCE = 1 << 15  # bounds memory: 32,768 pairs of 256 numbers take 64 MB
 
 
@@ -47,7 +48,8 @@ def query_terms(
     word, target, strength (`features.reformulations.associations`); titles words. A term is a content word: function words and
     what is negated are none. Its weight, in hundredths, is log((1 + asked) / (1 + asked with it)) + 1, times `unknown_weight` where
     neither log nor catalogue has it. targets: the `most` title words that stand most strongly for it, ties by word; strengths in
-    1e-4ths. Cost: shuffles of words by word, those of queries and of titles.
+    1e-4ths, relative to the strongest (at least SURE) for a word that no title has: "azure" is said in full by what it means most.
+    Cost: shuffles of words by word, those of queries and of titles.
     """
     wanted = queries.select("query_norm", F.explode(content_words(F.col("query_norm"))).alias("word"))
     num_asked = asked.agg(F.count(F.lit(1)).alias("num")).scalar()
@@ -63,7 +65,8 @@ def query_terms(
     rarity = F.log((1 + num_asked) / (1 + F.coalesce("num_asked", F.lit(0)))) + 1
     weight = F.round(100 * rarity * F.when(is_known, 1.0).otherwise(unknown_weight)).cast("int")
     targets = F.coalesce("found.target", F.array().cast("array<string>"))
-    strengths = F.coalesce(F.transform("found.far", lambda far: -far), F.array().cast("array<int>"))
+    full = F.when(F.col("num_titles").isNull(), F.greatest(-F.try_element_at("found.far", F.lit(1)), F.lit(SURE))).otherwise(ONE)
+    strengths = F.coalesce(F.transform("found.far", lambda far: F.round(-far * ONE / full).cast("int")), F.array().cast("array<int>"))
     term = F.struct("word", weight.alias("weight"), targets.alias("targets"), strengths.alias("strengths"))
     terms = found.groupBy("query_norm").agg(F.collect_list(term).alias("terms"))  # summed: any order will do
     return terms.withColumn("negated", negated_words(F.col("query_norm")))

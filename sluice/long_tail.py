@@ -31,8 +31,8 @@ WHOLE = "as it is"
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "no rewrite filter": ("query_rewrites", {"min_relevance": 0.0, "max_overlap": 1.0, "banned": ()}),
     "no difference set": ("synthetic_pairs", {"known_share": 1.0}),
-    "business scorer alone": ("synthetic_pairs", {"min_general": 0.0}),
-    "general scorer alone": ("synthetic_pairs", {"min_business": 0.0}),
+    "business scorer alone": ("synthetic_pairs", {"scorers": ("p_business",)}),
+    "general scorer alone": ("synthetic_pairs", {"scorers": ("p_general",)}),
 }
 """What each leaves out, as parameters of the table that it changes."""
 HARD = ("question", "alternative", "negation", "knowledge")
@@ -59,7 +59,7 @@ class Scale:
         return FIRST + timedelta(days=self.num_days - 1)
 
 
-FULL = Scale(users=300, items=5000, num_days=28, seeds=3)
+FULL = Scale(users=200, items=3000, num_days=21, seeds=3)
 QUICK = Scale(users=100, items=1500, num_days=10, seeds=1, shares=(0.0, 0.2), variants=("no difference set", "business scorer alone"))
 
 

@@ -12,7 +12,7 @@ PAIR = {
     "rewriter": "sessions",
     "channel": "both",
     "rank": 1,
-    "p_business": 0.6,
+    "p_business": 0.9,
     "p_general": 0.4,
     "is_new": True,
     "hardness": "knowledge",
@@ -34,7 +34,7 @@ def test_each_rule_takes_out_its_bad_row(spark):
         "rewriter_known": PAIR | {"rewriter": "me"},
         "channel_known": PAIR | {"channel": "sparse"},
         "rank_from_one": PAIR | {"rank": 0},
-        "accepted_business": PAIR | {"p_business": 0.49},
+        "accepted_business": PAIR | {"p_business": 0.84},
         "accepted_general": PAIR | {"p_general": 1.01},
         "hardness_known": PAIR | {"hardness": "hard"},
         "evidence_by_the_day": PAIR | {"evidence": late},
@@ -46,6 +46,6 @@ def test_each_rule_takes_out_its_bad_row(spark):
 def test_each_expectation_fails_on_its_bad_rows(spark):
     bad = {
         "expect_column_values_to_be_in_set (is_new)": [PAIR | {"is_new": False}, PAIR | {"is_new": False}, PAIR],
-        "expect_column_mean_to_be_between (p_business)": [PAIR | {"p_business": 0.5}],
+        "expect_column_mean_to_be_between (p_business)": [PAIR | {"p_business": 0.85}],
     }
     assert_expectations_trip(spark, CONTRACT, SUITE, GOOD, bad)

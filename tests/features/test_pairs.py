@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from pyspark.sql import functions as F
 
-from features.pairs import KEYS, Params, candidates, guards, texts_of, with_fate
+from features.pairs import KEYS, SCORES, Params, candidates, guards, texts_of, with_fate
 from jobs.session import suited_to
 
 HIT = "struct<far: int, item_id: string, p_business: int, p_general: int, is_negated: int>"
@@ -16,7 +16,7 @@ PAIRS = (
     "query_norm string, item_id string, rank int, rewrite string, p_business int, p_general int, is_negated int, channel string, "
     "is_known boolean, is_logged boolean, num_retrieved bigint, num_nothing bigint"
 )
-PARAMS = Params(per_query=6, per_item=3, category_share=0.3)
+PARAMS = Params(min_business=0.5, per_query=6, per_item=3, category_share=0.3)
 
 
 @pytest.fixture(autouse=True)
@@ -138,6 +138,15 @@ def test_guards_name_what_was_asked(spark):
     found = dict(map(tuple, rows.select("query_norm", guards().alias("guards")).collect()))
     rest = ["not_in_log", "business", "general", "query_cap", "item_cap", "category_cap"]
     assert found == {"tea without sugar": ["difference_set", "negation", *rest], "tea": ["drawn_of_known", *rest]}
+
+
+@pytest.mark.parametrize("scorer", SCORES)
+def test_a_scorer_that_is_left_out_accepts_all(spark, scorer):
+    other = next(name for name in SCORES if name != scorer)
+    row = ("q", "i", 1, "r", 0, 0, 0, "bm25", False, False, 0, 0)
+    leaves = spark.createDataFrame([], "item_id string, leaf string")
+    (found,) = with_fate(spark.createDataFrame([row], PAIRS), leaves, Params(scorers=(scorer,))).collect()
+    assert (found[scorer], found[other]) == (0, 10_000) and found._fate == f"not_relevant_{scorer.removeprefix('p_')}"
 
 
 def test_defaults_are_those_of_the_suite():

@@ -38,21 +38,26 @@ def term(word, weight, **strengths):
 
 
 def test_terms_have_the_words_weights_and_the_titles_words_that_stand_for_them(spark):
-    queries = spark.createDataFrame([("keep feet dry",), ("boots for mud",), ("tea without sugar",)], "query_norm string")
+    queries = [("keep feet dry",), ("boots for mud",), ("tea without sugar",), ("azure",), ("dank",), ("herbal",)]
+    queries = spark.createDataFrame(queries, "query_norm string")
     asked = spark.createDataFrame([("dry boots",), ("boots",), ("red boots",)], "query_norm string")
     learnt = spark.createDataFrame(
-        [("feet", "boots", 9000), ("feet", "hiking", 300), ("feet", "apparel", 9000), ("dry", "waterproof", 8000)],
+        [("feet", "boots", 9000), ("feet", "hiking", 300), ("feet", "apparel", 9000), ("dry", "waterproof", 8000),
+         ("azure", "tea", 6000), ("azure", "sugar", 3000), ("dank", "tea", 2000), ("herbal", "tea", 4000)],
         "word string, target string, strength int",
-    )
+    )  # fmt: skip
     titles = title_words(spark.createDataFrame(list(TITLES.items()), "item_id string, title string"))
     rows = query_terms(queries, asked, learnt, titles, most=2, unknown_weight=0.5).collect()
     found = {r.query_norm: {t.word: (t.weight, list(zip(t.targets, t.strengths, strict=True))) for t in r.terms} for r in rows}
     rare, once, thrice = (math.log(4 / (1 + n)) + 1 for n in (0, 1, 3))
     assert found["keep feet dry"] == {
         "keep": (round(100 * rare * 0.5), []),  # neither log nor catalogue knows it
-        "feet": (round(100 * rare), [("apparel", 9000), ("boots", 9000)]),  # the two strongest, ties by word
-        "dry": (round(100 * once), [("waterproof", 8000)]),
+        "feet": (round(100 * rare), [("apparel", 10_000), ("boots", 10_000)]),  # the two strongest, ties by word
+        "dry": (round(100 * once), [("waterproof", 10_000)]),
     }
+    assert found["azure"]["azure"][1] == [("tea", 10_000), ("sugar", 5000)], "no title has it: what it means most says all of it"
+    assert found["dank"]["dank"][1] == [("tea", 4000)], "too little is known to say all of it"
+    assert found["herbal"]["herbal"][1] == [("tea", 4000)], "a title can say it itself"
     assert found["boots for mud"] == {"boots": (round(100 * thrice), []), "mud": (round(100 * rare * 0.5), [])}
     assert found["tea without sugar"] == {"tea": (round(100 * rare), [])}
     assert {r.query_norm: r.negated for r in rows}["tea without sugar"] == ["sugar"]
