@@ -170,11 +170,7 @@ def resume(model: nn.Module, steppers: Mapping[str, Optimizer], plan: Plan) -> t
     found = read_checkpoint(plan.folder)
     if found is None:
         return 0, 0
-    theirs, ours = found["identity"], dict(plan.identity)
-    other = [name for name in sorted(theirs | ours) if theirs.get(name) != ours.get(name)]
-    if other:
-        said = "; ".join(f"{name} was {theirs.get(name)!r}, is {ours.get(name)!r}" for name in other)
-        raise TrainingError(f"{plan.folder} holds another run: {said}. Give another folder, or the same arguments to resume it")
+    check_same_run(plan.folder, found["identity"], dict(plan.identity))
     model.load_state_dict(found["model"])
     for name, stepper in steppers.items():
         stepper.load_state_dict(found["optimizers"][name])
@@ -185,6 +181,14 @@ def resume(model: nn.Module, steppers: Mapping[str, Optimizer], plan: Plan) -> t
     epoch, step = found["state"]
     log.info("resumed from %s at epoch %d, step %d", plan.folder / CHECKPOINT, epoch, step)
     return epoch, step
+
+
+def check_same_run(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """Raises TrainingError that says in what the run that lies in the folder differs from the one asked for."""
+    other = [name for name in sorted({*theirs, *ours}) if theirs.get(name) != ours.get(name)]
+    if other:
+        said = "; ".join(f"{name} was {theirs.get(name)!r}, is {ours.get(name)!r}" for name in other)
+        raise TrainingError(f"{folder} holds another run: {said}. Give another folder, or the same arguments to resume it")
 
 
 def _bar(plan: Plan) -> Progress:
