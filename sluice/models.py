@@ -11,11 +11,11 @@ from sluice.options import LAKE, Conf, Json, Lake, Master, a_day, do, opener
 app = typer.Typer(rich_markup_mode=None)
 
 
-def _need_torch() -> None:
+def _need(*libraries: str) -> None:
     from jobs.jars import SetupError
 
-    if find_spec("torch") is None:
-        raise SetupError("training needs torch, which nothing else here does; install it: make training")
+    if missing := [library for library in libraries if find_spec(library) is None]:
+        raise SetupError(f"training needs {' and '.join(missing)}, which nothing else here does; install it: make training")
 
 
 def _check_model(model: str, of_models: Mapping[str, Mapping[str, object]], done: str) -> None:
@@ -23,22 +23,36 @@ def _check_model(model: str, of_models: Mapping[str, Mapping[str, object]], done
     if model not in of_models:
         raise typer.BadParameter(f"{model!r} cannot be {done} yet; there is {', '.join(of_models)}", param_hint="MODEL")
     for other, options in of_models.items():
-        for option, given in options.items() if other != model else ():
-            if given is not None:
+        for option, given in options.items():
+            if given is not None and option not in of_models[model]:
                 raise typer.BadParameter(f"is of {other}; {model} has no such thing", param_hint=option)
+
+
+def _check_needs(model: str, which: str | None, days: int | None, test_days: int | None) -> None:
+    if model == "query_rewriter" and which is None:
+        raise typer.BadParameter("query_rewriter starts from a causal language model: give its folder", param_hint="--model")
+    if model != "hhsft" and ((days or 1) > 1 or (test_days or 1) > 1):
+        raise typer.BadParameter(f"a day of {model}_examples is a whole training set: one is trained on", param_hint="--days")
 
 
 @app.command()
 def train(
-    model: Annotated[str, typer.Argument(help="What to train: hhsft, retriever.")],
+    model: Annotated[str, typer.Argument(help="What to train: hhsft, retriever, query_rewriter.")],
     manifest: Annotated[str | None, typer.Option("--manifest", help="Train on what this manifest pins.")] = None,
     until: Annotated[str | None, typer.Option("--until", help="Pin and train on the published days before this one.")] = None,
-    days: Annotated[int | None, typer.Option("--days", min=1, help="With --until: the last so many. Default: all; retriever: one.")] = None,
+    days: Annotated[
+        int | None, typer.Option("--days", min=1, help="With --until: the last so many. Default: all; but for hhsft: one.")
+    ] = None,
     test_days: Annotated[
         int | None, typer.Option("--test-days", min=1, help="Evaluate on so many published days after them, at most. Default: 3.")
     ] = None,
-    which: Annotated[str | None, typer.Option("--model", help="hhsft, or a baseline on the same tokens: hhfi, rankmixer, dlrm.")] = None,
-    size: Annotated[str, typer.Option("--size", help="tiny, base or large.")] = "tiny",
+    which: Annotated[
+        str | None,
+        typer.Option(
+            "--model", help="Of hhsft: itself, or a baseline: hhfi, rankmixer, dlrm. Of query_rewriter: folder of a causal language model."
+        ),
+    ] = None,
+    size: Annotated[str | None, typer.Option("--size", help="tiny, base or large. Default: tiny; query_rewriter: base.")] = None,
     stage: Annotated[
         str | None,
         typer.Option("--stage", help="Of hhsft: samples of this step of ES3: exposed, unexposed, attributed, entire_space (default)."),
@@ -46,6 +60,7 @@ def train(
     share: Annotated[
         float | None, typer.Option("--share", help="Of retriever: synthetic pairs in each batch, 0 to 0.5. Default: 0.1.")
     ] = None,
+    lora: Annotated[int | None, typer.Option("--lora", min=1, help="Of query_rewriter: rank of LoRA. Default: all weights.")] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     seed: Annotated[int | None, typer.Option("--seed", help="Of weights and of the order of rows. Default: the manifest's.")] = None,
     out: Annotated[
@@ -65,14 +80,12 @@ def train(
     Example: sluice train hhsft --until 2026-01-08
     """
     of_models = {
-        "hhsft": {"--model": which, "--stage": stage, "--truth": truth},
-        "retriever": {"--share": share},
+        "hhsft": {"--model": which, "--stage": stage, "--truth": truth, "--test-days": test_days},
+        "retriever": {"--share": share, "--test-days": test_days},
+        "query_rewriter": {"--model": which, "--lora": lora},
     }
     _check_model(model, of_models, "trained")
-    if model == "retriever" and ((days or 1) > 1 or (test_days or 1) > 1):
-        raise typer.BadParameter(
-            "a day of retriever_examples is a whole training set: one is trained on, the next tested on", param_hint="--days"
-        )
+    _check_needs(model, which, days, test_days)
     if (manifest is None) == (until is None):
         raise typer.BadParameter("a table is trained on only when it is pinned: give --manifest NAME, or --until DAY, and not both")
     if days is not None and until is None:
@@ -80,15 +93,17 @@ def train(
     before = a_day(until) if until else None
 
     def work() -> None:
-        _need_torch()
+        _need("torch", *(("trl",) if model == "query_rewriter" else ()))
         from sluice import training
 
         pins = (manifest, before, days)
         if model == "hhsft":
-            settings = (which or "hhsft", size, stage or "entire_space")
+            settings = (which or "hhsft", size or "tiny", stage or "entire_space")
             training.hhsft(lake, pins, test_days, settings, out, seed, device, truth, as_json)
+        elif model == "retriever":
+            training.retriever(lake, pins, size or "tiny", share, out, seed, device, as_json)
         else:
-            training.retriever(lake, pins, size, share, out, seed, device, as_json)
+            training.query_rewriter(lake, pins, str(which), size or "base", lora, out, seed, device, as_json)
 
     do(work)
 
@@ -126,7 +141,7 @@ def reproduce(
         raise typer.BadParameter("--quick makes one run of each", param_hint="--seeds")
 
     def work() -> None:
-        _need_torch()
+        _need("torch")
         from dataclasses import replace
 
         data = "-trivago" if trivago else "-home-depot" if home_depot else ""

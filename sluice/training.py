@@ -141,6 +141,47 @@ def retriever(
     )
 
 
+def query_rewriter(
+    lake: str,
+    pins: tuple[str | None, date | None, int | None],
+    model: str,
+    size: str,
+    lora: int | None,
+    out: str | None,
+    seed: int | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Train the language model in a folder on the last day that `pins` (name, until, days) says."""
+    from training import query_rewriter as rewriter  # TRL takes seconds, and only this needs it
+
+    if size not in rewriter.SIZES:
+        raise UsageError(f"--size is {size!r}; there is {', '.join(rewriter.SIZES)}")
+    chosen = rewriter.SIZES[size]()
+    chosen = rewriter.with_lora(chosen, lora) if lora else chosen
+    check_lake(lake, must_exist=True)
+    name, until, days = pins
+    read = pinned(lake, rewriter.TABLE, name, until, days or 1)
+    _say("train", read, "rows")
+    seed = read.sampler["seed"] if seed is None else seed
+    folder = Path(out or f"./models/{read.name}/query_rewriter-{Path(model).name}{f'-lora{lora}' if lora else ''}-seed{seed}")
+    report = rewriter.main(read, model, chosen, folder, seed=seed, device=device)
+    if as_json:
+        print_json(plain(report | {"out": str(folder)}))
+        return
+    numbers = (*rewriter.MEASURES, "rewrites")
+    shown = grid(f"Replies to {report['rows']['held_out']} queries that were not learnt", "after", *numbers, numbers=numbers)
+    for stage, found in report["metrics"].items():
+        shown.add_row(stage, *(f"{found[name]:.4f}" if name in found else "" for name in numbers))
+    console().print(shown)
+    rows, sft, grpo = report["rows"], report["sft"], report["grpo"]
+    print(
+        f"query_rewriter: {sft['steps']} steps over {rows['sft']:,} replies, loss {sft['loss']['first']:.3f} to {sft['loss']['last']:.3f}; "
+        f"{grpo['steps']} steps over {rows['grpo']:,} queries, reward {grpo['reward']['first']:.3f} to {grpo['reward']['last']:.3f}, on "
+        f"{report['device']}; a model for `--model` of query_rewrites, with the report, in {folder}"
+    )
+
+
 def _lists(report: dict[str, Any]) -> Any:
     """Measures by segment and type of query, beside the model before its first step."""
     numbers = ("queries", *LIST_MEASURES)
