@@ -20,7 +20,11 @@ def report(
         str | None, typer.Option("--until", help="Days of tables in use up to this one must be there; default: each table's last.")
     ] = None,
     notify: Annotated[bool, typer.Option("--notify", help="Tell each red thing that no person decided to SLUICE_HOOK too.")] = False,
-    personal: Annotated[bool, typer.Option("--personal", help="Show personal columns in samples of quarantine.")] = False,
+    personal: Annotated[bool, typer.Option("--personal", help="Show personal columns in samples of quarantine and pairs.")] = False,
+    truth: Annotated[
+        str | None,
+        typer.Option("--truth", help="Folder that the simulator planted: synthetic pairs are judged by it; default: by judgements."),
+    ] = None,
     lake: Lake = LAKE,
     as_json: Json = False,
 ) -> None:
@@ -40,16 +44,24 @@ def report(
         from jobs.storage import check_lake
         from sluice.report import pages
         from sluice.report.facts import gather
+        from sluice.report.long_tail import check_truth
         from sluice.report.notify import notify as notify_hook
         from sluice.screens import print_json, progress
 
         check_lake(lake, must_exist=True)
+        planted = check_truth(truth) if truth else None
         folder = None if as_json and out is None else pages.check_folder(out or OUT)
         with progress(None) as bar:
             task = bar.add_task("reading receipts")
             kept = folder / pages.PROFILES if folder else None
             facts = gather(
-                lake, span, expected, personal=personal, kept=kept, watch=lambda name: bar.update(task, advance=1, description=name)
+                lake,
+                span,
+                expected,
+                personal=personal,
+                truth=planted,
+                kept=kept,
+                watch=lambda name: bar.update(task, advance=1, description=name),
             )
         if folder:
             pages.write(facts, folder)

@@ -11,6 +11,7 @@ from jobs.storage import NotPublishedError, lake_address
 from schemas.contract import Contract, load_all
 from sluice.report.contents import DRIFT, Profile, columns, excess, forget_others, label_curves, profile_of, quarantine_samples
 from sluice.report.days import CAUSES, Changes, days_of_table, history, staged_drafts
+from sluice.report.long_tail import long_tail
 from training.manifest import ManifestError, load, names
 
 MOST_REASONS = 5
@@ -24,10 +25,13 @@ def gather(
     until: date | None = None,
     *,
     personal: bool = False,
+    truth: Path | None = None,
     kept: Path | None = None,
     watch: Callable[[str], object] = lambda _: None,
 ) -> dict[str, Any]:
     """All facts of a lake. `kept` is a folder of profiles of days that were looked at before; `watch` hears of each table.
+
+    `truth` is a folder that the simulator planted; synthetic pairs are judged by it.
 
     Raises NotPublishedError when the lake holds no published day.
     """
@@ -46,6 +50,7 @@ def gather(
     facts = {"lake": address, "made_at": datetime.now(UTC).isoformat(timespec="seconds"), "until": until and until.isoformat()}
     facts |= {"days": [d.isoformat() for d in span], "critical": [], "warnings": [], "tables": found}
     facts["manifests"] = _manifests(address, tables)
+    facts["long_tail"] = long_tail(tables, span, personal, truth)
     for table in found:
         facts["critical"] += _grouped(table, CAUSES)
         facts["warnings"] += [*_grouped(table, {"warned": "an expectation of severity warning failed"}), *_drifted(table)]

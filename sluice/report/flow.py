@@ -8,9 +8,9 @@ from markupsafe import Markup
 
 from sluice.report.pictures import figure, tag
 
-PITCH, BOX, THICK, SLOT, GAP, TOP = 256, 168, 56, 16, 20, 26
+PITCH, BOX, THICK, SLOT, GAP, TOP = 250, 196, 56, 16, 20, 26
 """Pixels: from one column of tables to the next, width of a table, all rows of an account, a fate's line, between two, title of a box."""
-STEP, NAME, HIGH, ROW = 208, 164, 30, 52
+STEP, NAME, HIGH, ROW = 206, 182, 30, 52
 """Of the lineage: from one column to the next, width and height of a box, from one row to the next."""
 
 
@@ -102,7 +102,7 @@ def _ribbons(name: str, accounts: Sequence[Mapping[str, Any]], boxes: Mapping[st
             path = f"M{x0} {y0:.1f}C{middle} {y0:.1f} {middle} {y1:.1f} {x1} {y1:.1f}V{y1 + drawn_thick:.1f}"
             path += f"C{middle} {y1 + drawn_thick:.1f} {middle} {y0 + drawn_thick:.1f} {x0} {y0 + drawn_thick:.1f}Z"
             text = f"{account['account']} of {account['input']}: {n:,} of {account['in']:,} {fate} ({n / max(account['in'], 1):.1%})"
-            kind = "ribbon taken" if fate == "quarantined" else "ribbon"
+            kind = "ribbon taken" if fate == "quarantined" else "ribbon on" if fate == account.get("on") else "ribbon"
             drawn.append(tag("path", tag("title", text), d=path, class_=kind))
             y0 += thick
     return drawn
@@ -134,31 +134,29 @@ def _drawn_box(name: str, box: Mapping[str, Any], accounts: Sequence[Mapping[str
 def lineage(
     tables: Sequence[Mapping[str, Any]], manifests: Sequence[Mapping[str, Any]], link: Callable[[str], str], focus: str = ""
 ) -> Markup:
-    """Tables from left to right with an arrow for each input and its window; what training has pinned is the last column."""
+    """Tables from left to right with an arrow for each input and its window; below a table how often training has pinned it."""
     if focus:
         near = {focus} | {i["table"] for t in tables if t["table"] == focus for i in t["contract"]["inputs"]}
         near |= {t["table"] for t in tables if focus in {i["table"] for i in t["contract"]["inputs"]}}
         tables, manifests = [t for t in tables if t["table"] in near], [m for m in manifests if m["table"] == focus]
     depth = _depths(tables, conserved=False)
-    counts = Counter(m["table"] for m in manifests if m["table"] in depth)
-    pins = {table: f"{n} manifest{'s' * (n > 1)}" for table, n in sorted(counts.items())}
-    places = _places(depth | {("pins", table): max(depth.values()) + 1 for table in pins})
+    places, pins = _places(depth), Counter(m["table"] for m in manifests)
     drawn = []
     for table in tables:
         for given in (i for i in table["contract"]["inputs"] if i["table"] in depth):
             told = f"{table['table']} reads days [{given['window'][0]}, {given['window'][1]}) of {given['table']}"
             kind = "edge conserved" if given["accounts"] else "edge"
             drawn.append(_edge(places[given["table"]], places[table["table"]], told, kind))
-    drawn += [_edge(places[t], places["pins", t], f"training has pinned days of {t}: {words}", "edge") for t, words in pins.items()]
-    for name in depth:
-        drawn.append(tag("a", *_name(places[name], name, "box focus" if name == focus else "box"), href=link(name)))
-    drawn += [tag("g", *_name(places["pins", table], words, "box")) for table, words in pins.items()]
+    for name, (x, y) in places.items():
+        drawn.append(tag("a", *_name((x, y), name, "box focus" if name == focus else "box"), href=link(name)))
+        if pins[name]:
+            drawn.append(tag("text", f"in {pins[name]} manifest{'s' * (pins[name] > 1)}", x=x + 10, y=y + HIGH + 13, class_="tick"))
     label = "; ".join(f"{t['table']} is made of {', '.join(i['table'] for i in t['contract']['inputs']) or 'a source'}" for t in tables)
     width, height = (max(p[n] for p in places.values()) for n in (0, 1))
-    return figure(width + NAME + 8, height + ROW, f"Lineage: {label}", *drawn, class_="wide")
+    return figure(width + NAME + 8, height + ROW, f"Lineage: {label}", *drawn, class_="wide lineage")
 
 
-def _places(columns: Mapping[Any, int]) -> dict[Any, tuple[float, float]]:
+def _places(columns: Mapping[str, int]) -> dict[str, tuple[float, float]]:
     """Upper left corners; every other column is half a row lower, so that a long arrow passes between boxes."""
     rows: Counter[int] = Counter()
     found = {}

@@ -1,4 +1,4 @@
-"""Pages of the report, made of its facts: one for the lake, for each table three kinds (itself, all results, each day)."""
+"""Pages of the report, made of its facts: the lake, its rare queries, and for each table itself, all results, each day."""
 
 import json
 import shlex
@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from jobs.messages import UsageError
 from sluice.costs import of_receipts
-from sluice.report import flow, pictures, results
+from sluice.report import flow, long_tail, pictures, results
 from sluice.report.contents import DRIFT, HIDDEN, excess
 from sluice.report.days import CAUSES, STATES
 
@@ -50,6 +50,8 @@ def write(facts: Mapping[str, Any], folder: Path) -> None:
     pages = _environment(facts)
     tables = {t["table"]: t for t in facts["tables"]}
     _page(pages, folder / "index.html", "index.html", "", overview=_overview(facts))
+    if facts["long_tail"]:
+        _page(pages, folder / "long_tail.html", "long_tail.html", "", **long_tail.view(facts["long_tail"]))
     for name, table in tables.items():
         readers = [t["table"] for t in facts["tables"] if name in {i["table"] for i in t["contract"]["inputs"]}]
         of_table = {"table": table, "readers": readers}

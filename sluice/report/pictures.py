@@ -180,3 +180,11 @@ def bars(labels: Sequence[str], day: Sequence[float], week: Sequence[float] | No
             y = f"{height - week[n] / high * (height - 2):.1f}"
             drawn.append(tag("line", x1=f"{n * step:.1f}", x2=f"{n * step + max(step - 1, 1):.1f}", y1=y, y2=y, class_="before"))
     return figure(width, height, label, *drawn, class_="spark")
+
+
+def meter(share: float | None, label: str) -> Markup:
+    """A share of one as a bar on its track."""
+    width, height = 120.0, 10.0
+    track = tag("rect", width=width, height=height, rx=2, class_="track")
+    filled = [tag("rect", width=f"{share * width:.1f}", height=height, rx=2, class_="bar")] if share else []
+    return figure(width, height, label, track, *filled, class_="spark")

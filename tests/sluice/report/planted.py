@@ -85,3 +85,24 @@ def refuse(lake: Path, contract: Contract, day: date, seen: int = 0, **more: Any
 
 def receipt_on_disk(lake: Path, table: str, day: date, publish: int = 1) -> dict[str, Any]:
     return json.loads((Path(table_root(str(lake), load(table))) / "_receipts" / f"{day}.{publish}.json").read_text())
+
+
+def long_tail(lake: Path, day: date, query: str = "q3") -> None:
+    """A day of rare queries: of five searched three are in the pool, two have rewrites, and `query` has both pairs."""
+    queries = {"queries": {"not_in_pool": 1, "unreadable": 0, "evaluation": 1, "rewritten": 2, "all_dropped": 0, "no_rewrite": 1}}
+    accounts = [{"account": n, "input": "query_stats", "in": 5, "fates": f | {"quarantined": 0}} for n, f in queries.items()]
+    names = ["q0", "q1", "q2", query, "q4"]
+    stats = [{"query_norm": q, "decile": 1 + n // 2, "hardness": "question" if n > 2 else "plain"} for n, q in enumerate(names)]
+    put(lake, load("query_stats"), day, stats)
+    rewrites = [{"query_norm": query, "rewrite": "r0"}, {"query_norm": query, "rewrite": "r1"}, {"query_norm": "q4", "rewrite": "r2"}]
+    dropped = {"not_in_pool": 1, "evaluation": 1 + 2, "no_rewrite": 1, "irrelevant": 3, "answered": 7}
+    replies = {"replies": 7, "prompt_tokens": 700, "completion_tokens": 70, "cost_micros": 1_250_000, "digest": 1}
+    put(lake, load("query_rewrites"), day, rewrites, accounts=accounts, excluded=dropped, figures={"replies": replies})
+    searched = {"retrieved": 2, "nothing_found": 1, "evaluation": 0, "quarantined": 0}
+    accounts = [{"account": "rewrites", "input": "query_rewrites", "in": 3, "fates": searched}]
+    pair = {"query_norm": query, "rewrite": "r0", "rewriter": "sessions", "channel": "both", "rank": 2, "p_business": 0.75}
+    pair |= {"p_general": 0.5, "is_new": True, "hardness": "question", "guards": ["difference_set", "business"]}
+    seen = {"from_day": day, "to_day": day, "num_sessions": 3}
+    pairs = [pair | {"item_id": "a", "evidence": seen}, pair | {"item_id": "b", "rewriter": "feedback", "channel": "bm25", "is_new": False}]
+    dropped = {"nothing_found": 1, "negated": 4, "known_to_query": 6}
+    put(lake, load("synthetic_pairs"), day, pairs, accounts=accounts, excluded=dropped)

@@ -11,7 +11,7 @@ from selenium.webdriver.common.keys import Keys
 
 from sluice.report import pages
 from sluice.report.facts import gather
-from tests.sluice.report.planted import DAYS, HOSTILE, ITEMS, put, refuse, result
+from tests.sluice.report.planted import DAYS, HOSTILE, ITEMS, long_tail, put, receipt_on_disk, refuse, result
 
 INSTALL = "apt-get install chromium chromium-driver"
 CHECKS, MOST_S = 2_000, 3.0
@@ -46,8 +46,9 @@ def site(whole, tmp_path_factory):
     bad = result("expect_column_mean_to_be_between", HOSTILE, success=False, severity="warning", note=HOSTILE, observed_value=1.0)
     for day in DAYS[:5]:
         put(folder / "lake", ITEMS, day, results=[*many, bad])
+    long_tail(folder / "lake", DAYS[4], query=HOSTILE)
     refuse(folder / "lake", ITEMS, DAYS[5], seen=1)
-    facts = gather(str(folder / "lake"))
+    facts = gather(str(folder / "lake"), personal=True)
     pages.write(facts, folder / "site")
     return folder / "site", facts
 
@@ -84,6 +85,20 @@ def test_pages_open_without_a_complaint_and_show_the_receipts(chromium, site):
         opened(chromium, site, f"{name}/{days[0]['day']}.html")
         assert text(chromium, "#content-hash") == days[0]["receipt"]["content_hash"]
         assert text(chromium, "dl.receipt #rows") == f"{days[0]['receipt']['rows']:,}"
+
+
+@pytest.mark.slow
+def test_the_page_of_rare_queries_has_the_numbers_of_the_receipts(chromium, site):
+    opened(chromium, site, "index.html")
+    chromium.find_element(By.CSS_SELECTOR, "#long-tail ~ p a").send_keys(Keys.ENTER)
+    rewrites, pairs = (receipt_on_disk(site[0].parent / "lake", name, DAYS[4]) for name in ("query_rewrites", "synthetic_pairs"))
+    fates = rewrites["accounts"][0]["fates"]
+    assert text(chromium, "#queries") == str(rewrites["accounts"][0]["in"]) and text(chromium, "#pairs") == str(pairs["rows"])
+    assert text(chromium, "#pool") == str(fates["rewritten"] + fates["all_dropped"] + fates["no_rewrite"])
+    rows = chromium.find_elements(By.CSS_SELECTOR, "#deciles ~ div tbody tr")
+    assert sum(int(row.find_elements(By.TAG_NAME, "td")[-1].text) for row in rows) == pairs["rows"]
+    shown = chromium.execute_script("return [...document.querySelectorAll('.example .said')].map(e => e.textContent)")
+    assert len(shown) == 2 and all(HOSTILE in each for each in shown)
 
 
 @pytest.mark.slow
@@ -156,7 +171,7 @@ def test_the_page_follows_the_system_and_fits_a_telephone(chromium, site):
         )
         assert (red + green + blue < 200) == (scheme == "dark")
     chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True})
-    for name in ("index.html", "entire_space/index.html", "items/2026-01-05.html", "items/results.html"):
+    for name in ("index.html", "long_tail.html", "entire_space/index.html", "items/2026-01-05.html", "items/results.html"):
         opened(chromium, site, name)
         assert chromium.execute_script("return document.documentElement.scrollWidth") <= 390, name
     chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
