@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tokenizers.processors import TemplateProcessing
 
-from features.generated import ANSWERED, instruction, replies_of_model, request
+from features.generated import ANSWERED, instruction, parts, replies_of_model, request
 from schemas.items import CONTRACT as ITEMS
 from schemas.query_rewriter_examples import CONTRACT, NUM_REWRITES
 from tests.jobs.published import item, publish_day
@@ -89,6 +90,39 @@ def test_a_model_without_a_chat_form_is_asked_in_the_plain_lines_of_the_rewriter
     assert asked == f"{instruction(NUM_REWRITES)}\n{request(['h0 c0'])}\n"
     said = [*prompt, {"role": "assistant", "content": "1: p0"}]
     assert tokenizer.apply_chat_template(said, tokenize=False) == f"{asked}1: p0<eos>"
+
+
+def test_a_model_with_a_chat_form_is_asked_and_taught_in_it(tmp_path, model, pinned):
+    given, tokenizer = opened(model, RUN["device"], "auto")
+    form = "{% for m in messages %}{{ m['content'] }} | {{ eos_token if m['role'] == 'assistant' }}{% endfor %}"
+    tokenizer.chat_template = form + "{{ '1: ' if add_generation_prompt }}"
+    given.save_pretrained(tmp_path / "chat")
+    tokenizer.save_pretrained(tmp_path / "chat")
+    given, tokenizer = opened(str(tmp_path / "chat"), RUN["device"], torch.float32)
+    rows = read(pinned[0], 3).sft[:8]
+    queries = [row["query_norm"] for row in rows]
+    said = replies_of_model(str(tmp_path / "chat"), queries, NUM_REWRITES, 8)
+    assert [parts(text, 1)[0][1] for text in replies(given, tokenizer, [row["prompt"] for row in rows], 8)] == [r.text for r in said]
+    trainer = fit_sft(given, tokenizer, [row | {"completion": said_by("p0 c0")} for row in rows], SETTINGS, tmp_path / "checkpoints", **RUN)
+    batch = next(iter(trainer.get_train_dataloader()))
+    learnt = [tokenizer.decode(ids[labels >= 0]) for ids, labels in zip(batch["input_ids"], batch["labels"], strict=True)]
+    assert learnt == ["p0 c0 | <eos>"] * 8  # the form's own 1: is part of what is asked
+    assert tokenizer.decode(batch["input_ids"][0]).startswith(f"{instruction(NUM_REWRITES)} | 1: h")
+
+
+def said_by(text):
+    return [{"role": "assistant", "content": text}]
+
+
+def test_a_token_that_begins_each_text_begins_the_plain_form_too(tmp_path, model, pinned):
+    given, tokenizer = opened(model, RUN["device"], "auto")
+    tokenizer.bos_token, tokenizer.chat_template = "<eos>", None
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<eos> $A", special_tokens=[("<eos>", 2)])
+    given.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    again = opened(str(tmp_path), RUN["device"], "auto")[1]
+    asked = again.apply_chat_template(read(pinned[0], 3).grpo[0]["prompt"], add_generation_prompt=True, return_dict=True)["input_ids"]
+    assert asked == tokenizer(f"{instruction(NUM_REWRITES)}\n{request(['h0 c0'])}\n")["input_ids"] and asked[0] == 2 != asked[1]
 
 
 def test_a_finished_run_is_not_trained_again_and_another_one_is_refused(folder, pinned, model, report):
