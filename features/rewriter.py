@@ -58,13 +58,7 @@ def taught(rewrites: DataFrame, pairs: DataFrame, params: Params) -> DataFrame:
     reply = F.sort_array(F.collect_list(F.when(fate == "taught", F.struct("place", text.alias("text"), "rewriter"))))
     counts = [F.count_if(fate == name).alias(f"num_{name}") for name in ("taught", "no_pair", "capped", "evaluation")]
     by_query = told.groupBy("query_norm").agg(reply.alias("reply"), F.max("hardness").alias("hardness"), *counts)
-    return by_query.select(
-        "query_norm", F.col("reply.text").alias("said"), F.col("reply.rewriter").alias("rewriters"), "hardness", *_counts()
-    )
-
-
-def _counts() -> list[str]:
-    return ["num_taught", "num_no_pair", "num_capped", "num_evaluation"]
+    return by_query.withColumns({"said": F.col("reply.text"), "rewriters": F.col("reply.rewriter")}).drop("reply")
 
 
 def rewarded(pairs: DataFrame, clicked: DataFrame, shelf: DataFrame, queries: DataFrame, params: Params) -> DataFrame:
