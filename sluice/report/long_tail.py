@@ -76,12 +76,12 @@ def _counts(tables: Tables, day: date) -> dict[str, Any]:
     queries = next(a["fates"] for a in rewrites["accounts"] if a["account"] == "queries")
     searched = next(a["fates"] for a in pairs["accounts"] if a["account"] == "rewrites")
     pool = {fate: queries[fate] for fate in POOL}
-    made = {fate: n - queries.get(fate, 0) for fate, n in rewrites["excluded"].items() if fate not in REPLIES}
-    found = {fate: n for fate, n in pairs["excluded"].items() if fate not in OF_REWRITES}
+    made = {fate: n - queries.get(fate, 0) for fate, n in rewrites.get("excluded", {}).items() if fate not in REPLIES}
+    found = {fate: n for fate, n in pairs.get("excluded", {}).items() if fate not in OF_REWRITES}
     fates = {"queries": {"in_pool": sum(pool.values())} | {fate: n for fate, n in queries.items() if fate not in POOL}, "pool": pool}
     fates |= {"rewrites": _kept(rewrites, made), "searched": searched, "candidates": _kept(pairs, found)}
     told: dict[str, Any] = {name: {"in": sum(of.values()), "fates": of} for name, of in fates.items()}
-    return {"day": day.isoformat()} | told | {"replies": rewrites["figures"].get("replies", {})}
+    return {"day": day.isoformat()} | told | {"replies": rewrites.get("figures", {}).get("replies", {})}
 
 
 def _kept(receipt: Mapping[str, Any], dropped: Mapping[str, int]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,7 @@ def _table(facts: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]
     view["costs"], view["dear"] = _costs(table, held)
     view["columns"] = [_column(c) for c in table["columns"]]
     view["at_once"], view["drift"] = COLUMNS_AT_ONCE, DRIFT
-    view["accounts"] = _accounts(held)
+    view["accounts"], view["left_out"] = _accounts(held), _left_out(held)
     view["books"] = (
         flow.books([table], held[-1]["day"], lambda n: "index.html") if view["accounts"] and held[-1]["receipt"]["accounts"] else ""
     )
@@ -183,6 +184,14 @@ def _accounts(held: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for fate, of_fate in entry["fates"].items():
             of_fate["plot"] = pictures.spark(of_fate["points"], f"share of {fate} in {name}", percent=True)
     return [{"input": given, "account": name, **entry} for (given, name), entry in found.items()]
+
+
+def _left_out(held: list[dict[str, Any]]) -> list[tuple[str, int, Any]]:
+    """What the build made and left out by name, most first: sum and line over the days."""
+    of_days = [(f["day"], f["receipt"].get("excluded", {})) for f in held]  # older receipts do not tell
+    sums = Counter({fate: sum(of.get(fate, 0) for _, of in of_days) for _, told in of_days for fate in told})
+    plot = lambda fate: pictures.spark([(day, of.get(fate, 0)) for day, of in of_days], f"rows left out as {fate}")  # noqa: E731
+    return [(fate, n, plot(fate)) for fate, n in sums.most_common()]
 
 
 def _rules(table: Mapping[str, Any], held: list[dict[str, Any]]) -> list[dict[str, Any]]:

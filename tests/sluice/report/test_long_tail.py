@@ -121,3 +121,6 @@ def test_the_page_shows_the_facts_and_hostile_text_stays_text(lake, tmp_path):
     ]
     assert sorted(drawn) == sorted((a, fate, str(n)) for a, fate, n in fates if n)
     assert "long_tail.html" in found["index.html"].links
+    for name in ("index", str(DAYS[0])):  # of the table's own pages
+        words = " ".join(found[f"synthetic_pairs/{name}.html"].texts).split("Rows that the build left out")[1].split()
+        assert [words[words.index(fate) + 1] for fate in ("known_to_query", "negated", "nothing_found")] == ["6", "4", "1"]
