@@ -1,4 +1,4 @@
-"""`sluice demo`: ten days of a simulated shop, raw logs to labelled samples, and one screen that says what came out."""
+"""`sluice demo`: ten days of a simulated shop, raw logs to training tables, and one screen that says what came out."""
 
 import shutil
 import sys
@@ -9,17 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from jobs.ingest import ingest
+from jobs.inputs import Tables
 from jobs.plan import plan, run_plan
 from jobs.run import Outcome, UsageError
 from jobs.storage import lake_address, open_table
 from schemas.address import is_local
 from schemas.contract import load, load_all
+from sluice.report.long_tail import long_tail
 from sluice.screens import account_table, console, grid, print_json
 from sluice.stages import facts, notes, stage_table
 from sluice.work import watched
 
 FIRST, DAYS = date(2026, 1, 1), 10
+LAST = FIRST + timedelta(days=DAYS - 1)
 SHOWN_DAY = FIRST + timedelta(days=4)  # queries of earlier days are known, and most labels have come
+HARD_SHARE = "0.2"
+TRUTH = "_truth"
 
 
 def run(spark: Callable[[], Any], lake: str, users: int, as_json: bool) -> None:
@@ -27,18 +32,19 @@ def run(spark: Callable[[], Any], lake: str, users: int, as_json: bool) -> None:
     if not is_local(address):
         raise UsageError(f"the demo makes its lake in a folder, and {address} is none; choose another with --lake")
     _make_room(Path(address))
-    begun, last = time.time(), FIRST + timedelta(days=DAYS - 1)
+    begun, truth = time.time(), Path(address) / TRUTH
     _say(f"Simulating {DAYS} days of a shop with {users} users into {address} ...")
     session = spark()
     started = time.time()
-    raw = _all(ingest(session, address, "simulator", None, (FIRST, last), {"users": str(users)}), DAYS * 3)
+    options = {"users": str(users), "hard_share": HARD_SHARE, "truth": str(truth)}
+    raw = _all(ingest(session, address, "simulator", None, (FIRST, LAST), options), DAYS * 3)
     _say(f"  {sum(o.receipt['rows'] for o in raw):,} raw rows through {len(raw)} gates in {time.time() - started:.0f} s")
     built_at = time.time()
-    steps = plan(address, "entire_space", FIRST, last, with_upstream=True)
-    built = _all(run_plan(session, address, steps), len(steps))
+    built = _built(session, address, "entire_space", FIRST) + _built(session, address, "retriever_examples", LAST)
     costs = _costs(built, time.time() - built_at)
     _say(f"  {len(built)} table-days built and published in {time.time() - built_at:.0f} s")
     found = {"lake": address, "seconds": round(time.time() - begun, 1), "cost_of_a_table_day": costs, "stages": facts(address, SHOWN_DAY)}
+    found["rare_queries"] = _rare_queries(address, truth)
     if as_json:
         print_json(found)
     else:
@@ -53,6 +59,11 @@ def _make_room(lake: Path) -> None:
         shutil.rmtree(lake)
     lake.mkdir(parents=True, exist_ok=True)
     (lake / "DEMO").write_text("made by sluice demo; the next one replaces it\n")
+
+
+def _built(session: Any, lake: str, table: str, first: date) -> list[Outcome]:
+    steps = [s for s in plan(lake, table, first, LAST, with_upstream=True) if s.reasons]
+    return _all(run_plan(session, lake, steps), len(steps))
 
 
 def _all(outcomes: Iterable[Outcome], total: int) -> list[Outcome]:
@@ -70,6 +81,19 @@ def _costs(built: list[Outcome], wall_s: float) -> dict[str, float]:
     return {"build_and_stage_s": round(stage, 2), "gate_s": round(gate, 2), "rest_s": round(wall_s / n - stage - gate, 2)}
 
 
+def _rare_queries(lake: str, truth: Path) -> dict[str, Any]:
+    """How far rare queries of the last day came on their way to pairs, and the share of pairs that were planted."""
+    found = long_tail(Tables(lake), [LAST], truth=truth)
+    assert found, "all of its tables were just published"
+    return {"day": LAST.isoformat(), "in_pool": found["pool"]["in"], **found["pool"]["fates"], **found["all"]}
+
+
+def _rare_sentence(rare: dict[str, Any]) -> str:
+    right = f", {rare['precision']:.0%} of them right by what the simulator planted" if rare["judged"] else ""
+    reached = f"{rare['in_pool']:,} queries in the pool, {rare['rewritten']:,} with a rewrite, {rare['with_pairs']:,} with pairs"
+    return f"{reached}: {rare['pairs']:,} pairs{right}"
+
+
 def _screen(lake: str, found: dict[str, Any]) -> None:
     out, table = console(), open_table(lake, load("entire_space"))
     out.print(f"\n[bold]1. What the samples gained[/bold] (search requests alone -> the entire space of {SHOWN_DAY})")
@@ -83,6 +107,8 @@ def _screen(lake: str, found: dict[str, Any]) -> None:
     out.print(_gates(lake))
     out.print("\n[bold]4. Label maturity[/bold]: a pay may come seven days after the search; a day is issued again until then")
     out.print(_maturity(table))
+    out.print(f"\n[bold]5. Rare queries[/bold]: put into other words; what these alone find and two scorers accept is learnt from ({LAST})")
+    out.print(_rare_sentence(found["rare_queries"]))
     cost = found["cost_of_a_table_day"]
     out.print(
         f"\n{found['seconds']:.0f} s in all. A derived table-day took {sum(cost.values()):.1f} s: "
@@ -91,8 +117,8 @@ def _screen(lake: str, found: dict[str, Any]) -> None:
     out.print(
         f"\nTry next:\n  sluice books entire_space --day {SHOWN_DAY} --lake {lake}\n  sluice receipts entire_space --lake {lake}\n"
         f"  sluice quarantine events --day {SHOWN_DAY} --lake {lake}\n"
-        f"  sluice report --lake {lake}   (all of it as pages: open sluice-report/index.html)\n"
-        f"  sluice backfill entire_space --days {FIRST}..{FIRST + timedelta(days=DAYS - 1)} --with-upstream --lake {lake}   (up to date)\n"
+        f"  sluice report --personal --truth {lake}/{TRUTH} --lake {lake}   (all of it as pages: open sluice-report/index.html)\n"
+        f"  sluice backfill entire_space --days {FIRST}..{LAST} --with-upstream --lake {lake}   (up to date)\n"
         "  sluice ingest files --from YOUR_LOGS --lake ./lake   (your own logs)"
     )
 

@@ -47,7 +47,7 @@ app.add_typer(services.app)
 
 FIRST_STEPS = """Sluice turns e-commerce logs into training tables that can be trusted.
 
-  sluice demo                                   ten days of a simulated shop, built and shown (2 minutes)
+  sluice demo                                   ten days of a simulated shop, built and shown (4 minutes)
   sluice doctor                                 is everything here that it needs?
   sluice tables                                 what it builds, and from what
   sluice ingest files --from LOGS --lake L      your own logs through the gates
@@ -284,9 +284,9 @@ def demo(
     master: Master = None,
     conf: Conf = None,
 ) -> None:
-    """Ten days of a simulated shop, from logs to labelled samples.
+    """Ten days of a simulated shop, from logs to training tables.
 
-    Ends in one screen: what the samples gained, the books, the gates, how old the labels are.
+    Ends in one screen: what the samples gained, the books, the gates, how old the labels are, what rare queries were paired with.
 
     \b
     Example: sluice demo --lake /tmp/demo-lake
