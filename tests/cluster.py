@@ -18,7 +18,7 @@ from tests.object_store import free_port
 
 SPARK = Path(pyspark.__file__).parent
 DAEMONS = "org.apache.spark.deploy"
-QUICK = "-XX:TieredStopAtLevel=1 -Dspark.master.rest.enabled=false"  # nothing is submitted by REST, whose port is fixed
+NO_REST = "-Dspark.master.rest.enabled=false"  # nothing is submitted that way, whose port is fixed
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def cluster(folder: Path, environment: Mapping[str, str] | None = None) -> Itera
     python = _python_without_checkout(folder / "python")
     env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "SPARK_HOME", "VIRTUAL_ENV")}
     env |= {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": str(python), "PYSPARK_DRIVER_PYTHON": str(python), **(environment or {})}
-    daemons = env | {"SPARK_DAEMON_MEMORY": "512m", "SPARK_DAEMON_JAVA_OPTS": QUICK}
+    daemons = env | {"SPARK_DAEMON_MEMORY": "512m", "SPARK_DAEMON_JAVA_OPTS": NO_REST}
     master, work = f"spark://127.0.0.1:{port}", folder / "work"
     of_master = ["master.Master", "--port", port, "--webui-port", page]
     of_worker = ["worker.Worker", "--cores", 2, "--memory", "2g", "--work-dir", work, "--webui-port", free_port(), master]

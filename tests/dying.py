@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 SMALL = {
     "spark.driver.memory": "1g",
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
     "spark.sql.shuffle.partitions": "1",
 }
 EVENTS = 6

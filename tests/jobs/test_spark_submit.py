@@ -35,7 +35,7 @@ def spark_submit(packages, table, *arguments):
     """Run a job file in a folder that is not the repository, with nothing of it on the path but the zip."""
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "SPARK_HOME")} | {"PYSPARK_PYTHON": sys.executable}
     command = [Path(pyspark.__file__).parent / "bin" / "spark-submit", "--master", "local[1]", "--driver-memory", "1g"]
-    command += ["--conf", "spark.ui.enabled=false", "--conf", "spark.driver.extraJavaOptions=-XX:TieredStopAtLevel=1"]
+    command += ["--conf", "spark.ui.enabled=false"]
     command += ["--py-files", packages, ROOT / "jobs" / f"{table}.py", *arguments]
     done = subprocess.run(list(map(str, command)), cwd=packages.parent, env=environment, capture_output=True, text=True, timeout=300)
     return done.returncode, done.stdout  # both streams of the job: spark-submit joins them
