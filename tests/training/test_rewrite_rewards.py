@@ -1,5 +1,9 @@
 """Rewards against truths worked out by hand, replies that cannot be read, and which token is credited with what."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from schemas.query_rewriter_examples import NUM_REWRITES
@@ -100,3 +104,10 @@ def test_tokens_get_the_advantage_of_the_rewrite_that_they_write():
     spans = [(a, b) for a, b, _ in pieces_of(text)]
     assert credit(ends, spans, [2.0, -1.0], 0.25) == [0.25, 2.0, 2.0, 2.0, 0.25, -1.0, 0.25]  # number, rewrite, separator, rewrite, end
     assert credit([1, 2], [], [], -0.5) == [-0.5, -0.5]
+
+
+def test_rewards_need_no_spark():
+    code = "import sys, training.rewrite_rewards; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert {"features.generated", "bm25s"} <= loaded and not {"pyspark", "torch", "trl"} & loaded
