@@ -55,9 +55,8 @@ def _day(start_day: str | None) -> date:
     try:
         return date.fromisoformat(start_day or "")
     except ValueError as error:
-        raise SourceError(
-            f"home_depot has no days of its own: start_day is {start_day!r}; give --start-day a day, as 2026-01-01"
-        ) from error
+        given = f", not {start_day!r}" if start_day else ""
+        raise SourceError(f"home_depot has no days of its own: give --start-day a day for all its rows, as 2026-01-01{given}") from error
 
 
 def _file(path: str | None) -> str:

@@ -105,8 +105,8 @@ def test_bad_lines_are_told_and_counted(spark, tmp_path):
 
 def test_input_that_cannot_be_read_is_told(spark, tmp_path):
     good = str(write(tmp_path / "good", *LINES))
-    for wrong in ({}, {"start_day": "January"}):
-        with pytest.raises(SourceError, match=r"has no days of its own: start_day is .*; give --start-day a day, as 2026-01-01"):
+    for wrong, told in (({}, "2026-01-01$"), ({"start_day": "January"}, "2026-01-01, not 'January'$")):
+        with pytest.raises(SourceError, match=f"has no days of its own: give --start-day a day for all its rows, as {told}"):
             home_depot.read(spark, good, None, **wrong)
     with pytest.raises(SourceError, match=r"lays all rows on start_day, 2026-01-05, not on 2026-01-05\.\.2026-01-06; leave out --days"):
         home_depot.read(spark, good, (DAY, date(2026, 1, 6)), **START)
