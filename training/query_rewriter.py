@@ -26,10 +26,12 @@ import pyarrow.dataset as ds
 import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
+from datasets import disable_progress_bars as disable_bars_of_datasets
 from peft import LoraConfig
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils.logging import disable_progress_bar as disable_bars_of_models
 from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
 from features.generated import TOKENS_PER_REWRITE
@@ -48,6 +50,7 @@ QUERY = ("query_norm", "terms", "excluded", "good_items")
 PLAIN = "{% for m in messages %}{{ m['content'] }}{{ eos_token if m['role'] == 'assistant' else '\n' }}{% endfor %}"
 MOST_HELD_OUT, HELD_OUT_SHARE = 200, 10
 """Queries that are measured and not learnt: one in ten, at most 200."""
+LOGGED = 10  # steps between two lines of the log
 REPLY_TOKENS = NUM_REWRITES * TOKENS_PER_REWRITE
 
 
@@ -237,7 +240,7 @@ def _common(config: Config, folder: Path, seed: int, device: torch.device, lr: f
         "warmup_steps": 0.03,
         "bf16": device.type == "cuda",
         "use_cpu": device.type == "cpu",
-        "gradient_checkpointing": device.type == "cuda",
+        "activation_checkpointing": device.type == "cuda",
         "logging_steps": 1,
         "save_steps": config.checkpoint_steps,
         "save_total_limit": 1,
@@ -283,9 +286,10 @@ def _dtype(config: Config, device: torch.device) -> torch.dtype:
 class Told(TrainerCallback):
     """Steps as lines of the log: TRL's own go to standard output, which belongs to results."""
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
-        shown = {name: (logs or {})[name] for name in ("loss", "reward", "kl") if name in (logs or {})}
-        log.info("step %d of %d: %s", state.global_step, state.max_steps, ", ".join(f"{name} {value}" for name, value in shown.items()))
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any], **_: Any) -> None:
+        shown = ", ".join(f"{name} {logs[name]:.4f}" for name in ("loss", "reward", "kl") if name in logs)
+        if shown and (state.global_step % LOGGED == 0 or state.global_step == state.max_steps):
+            log.info("step %d of %d: %s", state.global_step, state.max_steps, shown)
 
 
 def trained(trainer: Any, tokenizer: Any, folder: Path, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
@@ -312,6 +316,8 @@ def ends(values: Sequence[float]) -> dict[str, float]:
 
 def main(train: Manifest, model: str, settings: Config, out: Path, *, seed: int, device: str = "auto") -> dict[str, Any]:
     """SFT, then GRPO, or resume what lies in `out`; write the model and the report there, and return the report."""
+    disable_bars_of_datasets()
+    disable_bars_of_models()
     place, examples = loop.device_named(device), read(_checked(train), seed)
     facts = {"config": asdict(settings), "seed": seed, "manifest": train.name, "identity": identity(train), "model": digest_of(model)}
     _claim(out, facts)
