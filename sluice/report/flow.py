@@ -10,6 +10,8 @@ from sluice.report.pictures import figure, tag
 
 PITCH, BOX, THICK, SLOT, GAP, TOP = 250, 196, 56, 16, 20, 26
 """Pixels: from one column of tables to the next, width of a table, all rows of an account, a fate's line, between two, title of a box."""
+Place = tuple[str, int]
+"""A box of the books: what it is named, and its column."""
 STEP, NAME, HIGH, ROW = 206, 182, 30, 52
 """Of the lineage: from one column to the next, width and height of a box, from one row to the next."""
 
@@ -34,31 +36,26 @@ def books_day(tables: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def books(tables: Sequence[Mapping[str, Any]], day: str, link: Callable[[str], str]) -> Markup:
-    """Accounts as ribbons from the input's rows (or list elements) to their fates; each account is drawn at one thickness."""
-    held = {t["table"]: f["receipt"]["accounts"] for t in tables for f in t["days"] if f["day"] == day and f["receipt"]}
-    held = {name: accounts for name, accounts in held.items() if accounts}
+    """Accounts as ribbons from the input's rows (or list elements) to their fates; each account is drawn at one thickness.
+
+    An input is drawn in the column before its reader, again where it has a place further left, so that no ribbon crosses a box.
+    """
+    receipts = {t["table"]: f["receipt"]["accounts"] for t in tables for f in t["days"] if f["day"] == day and f["receipt"]}
     depth = _depths(tables, conserved=True)
-    sources = sorted({a["input"] for accounts in held.values() for a in accounts if a["input"] not in depth})
-    depth |= {source: 0 for source in sources}
-    known = [*sources, *(t["table"] for t in tables if t["table"] in held or _feeds(t["table"], held))]
+    held = {(name, depth[name]): [a | {"from": (a["input"], depth[name] - 1)} for a in given] for name, given in receipts.items() if given}
     boxes, y_of_column = {}, {}
-    for name in sorted(known, key=lambda n: depth[n]):
-        y = y_of_column.get(depth[name], 8)
-        boxes[name] = _box(name, held, depth[name] * PITCH + 4, y)
-        y_of_column[depth[name]] = y + boxes[name]["height"] + 2 * GAP
+    for place in sorted(dict.fromkeys([*held, *(a["from"] for given in held.values() for a in given)]), key=lambda p: p[1]):
+        y = y_of_column.get(place[1], 8)
+        boxes[place] = _box(place, held, place[1] * PITCH + 4, y)
+        y_of_column[place[1]] = y + boxes[place]["height"] + 2 * GAP
     width, height = max(b["x"] for b in boxes.values()) + BOX + 12, max(b["y"] + b["height"] for b in boxes.values()) + 8
-    drawn = [r for name in held for r in _ribbons(name, held[name], boxes)]
-    drawn += [
-        part
-        for name, box in boxes.items()
-        for part in _drawn_box(name, box, held.get(name, []), link(name) if name not in sources else None)
-    ]
-    label = f"Where every row of {day} went: " + "; ".join(_sentence(name, a) for name in held for a in held[name])
+    drawn = [r for place in held for r in _ribbons(place, held[place], boxes)]
+    for place, box in boxes.items():
+        name, column = place
+        kind = "box again" if (name, depth.get(name)) in held and column != depth[name] else "box"
+        drawn += _drawn_box(name, box, held.get(place, []), link(name) if name in depth else None, kind)
+    label = f"Where every row of {day} went: " + "; ".join(_sentence(name, a) for (name, _), given in held.items() for a in given)
     return figure(width, height, label, *drawn, class_="wide")
-
-
-def _feeds(name: str, held: Mapping[str, Any]) -> bool:
-    return any(a["input"] == name for accounts in held.values() for a in accounts)
 
 
 def _sentence(name: str, account: Mapping[str, Any]) -> str:
@@ -66,10 +63,10 @@ def _sentence(name: str, account: Mapping[str, Any]) -> str:
     return f"{account['in']:,} {account['account']} of {account['input']} became in {name} {ends or 'nothing'}"
 
 
-def _box(name: str, held: Mapping[str, Any], x: float, y: float) -> dict[str, Any]:
+def _box(place: Place, held: Mapping[Place, Any], x: float, y: float) -> dict[str, Any]:
     """Places of what comes in (a slot for each fate that has rows) and of what goes out (one end for each account)."""
     ins, outs, at = {}, {}, y + TOP
-    for account in held.get(name, []):
+    for account in held.get(place, []):
         at += 14
         for fate, n in account["fates"].items():
             if n:
@@ -80,17 +77,17 @@ def _box(name: str, held: Mapping[str, Any], x: float, y: float) -> dict[str, An
     out = y + TOP
     for reader, accounts in held.items():
         for account in accounts:
-            if account["input"] == name:
+            if account["from"] == place:
                 outs[reader, account["account"]] = (out + 14, account["in"])
                 out += THICK + 14 + GAP / 2
     return {"x": x, "y": y, "ins": ins, "outs": outs, "height": max(at, out, y + TOP + 10) - y}
 
 
-def _ribbons(name: str, accounts: Sequence[Mapping[str, Any]], boxes: Mapping[str, Any]) -> list[Markup]:
-    drawn, to = [], boxes[name]
+def _ribbons(place: Place, accounts: Sequence[Mapping[str, Any]], boxes: Mapping[Place, Any]) -> list[Markup]:
+    drawn, to = [], boxes[place]
     for account in accounts:
-        source = boxes[account["input"]]
-        y0, _ = source["outs"][name, account["account"]]
+        source = boxes[account["from"]]
+        y0, _ = source["outs"][place, account["account"]]
         x0, x1 = source["x"] + BOX, to["x"]
         middle = (x0 + x1) / 2
         for fate, n in account["fates"].items():
@@ -108,11 +105,11 @@ def _ribbons(name: str, accounts: Sequence[Mapping[str, Any]], boxes: Mapping[st
     return drawn
 
 
-def _drawn_box(name: str, box: Mapping[str, Any], accounts: Sequence[Mapping[str, Any]], href: str | None) -> list[Markup]:
+def _drawn_box(name: str, box: Mapping[str, Any], accounts: Sequence[Mapping[str, Any]], href: str | None, kind: str) -> list[Markup]:
     x, y = box["x"], box["y"]
     title = tag("text", name, x=x + 8, y=y + 17, class_="name")
     drawn = [
-        tag("rect", x=x, y=y, width=BOX, height=f"{box['height']:.1f}", rx=4, class_="box"),
+        tag("rect", x=x, y=y, width=BOX, height=f"{box['height']:.1f}", rx=4, class_=kind),
         tag("a", title, href=href) if href else title,
     ]
     starts: dict[str, float] = {}
@@ -122,8 +119,8 @@ def _drawn_box(name: str, box: Mapping[str, Any], accounts: Sequence[Mapping[str
             total = next(a["in"] for a in accounts if a["account"] == account)
             drawn.append(tag("text", f"{account} {total:,}", x=x + 8, y=f"{at - 2:.1f}", class_="tick"))
         slot = max(SLOT, thick + 2)
-        kind = "end-of taken" if fate == "quarantined" else "end-of"
-        drawn.append(tag("rect", x=x, y=f"{at + (slot - thick) / 2:.1f}", width=4, height=f"{max(thick, 0.8):.1f}", class_=kind))
+        end = "end-of taken" if fate == "quarantined" else "end-of"
+        drawn.append(tag("rect", x=x, y=f"{at + (slot - thick) / 2:.1f}", width=4, height=f"{max(thick, 0.8):.1f}", class_=end))
         words = tag("text", fate, " ", tag("tspan", f"{n:,}", class_="strong"), x=x + 10, y=f"{at + slot / 2 + 4:.1f}", class_="fate")
         drawn.append(tag("g", words, data_account=account, data_fate=fate, data_rows=n))
     for at, _ in box["outs"].values():

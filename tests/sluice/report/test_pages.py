@@ -184,3 +184,18 @@ def test_pictures_escape_and_say_in_words_what_they_show():
         "3.2M",
         "2G",
     ]
+
+
+def test_an_input_is_drawn_in_the_column_before_its_reader():
+    def table(name, *inputs):
+        accounts = [{"account": f"of {i}", "input": i, "in": 4, "fates": {"kept": 3, "dropped": 1, "quarantined": 0}} for i in inputs]
+        contract = {"inputs": [{"table": i, "accounts": [1]} for i in inputs]}
+        return {"table": name, "contract": contract, "days": [{"day": "2026-01-05", "receipt": {"accounts": accounts}}]}
+
+    tables = [table("raw", "files"), table("first", "raw"), table("second", "first", "raw")]
+    drawn = flow.books(tables, "2026-01-05", lambda name: f"{name}.html")
+    boxes = re.findall(r'<rect x="(\d+)" y="[\d.]+" width="196"[^>]* class="(box[^"]*)"></rect>(?:<a href="([a-z]+)\.html">)?', drawn)
+    places = [(int(x) // flow.PITCH, kind, name) for x, kind, name in boxes]
+    assert places == [(0, "box", ""), (1, "box", "raw"), (2, "box", "first"), (2, "box again", "raw"), (3, "box", "second")]
+    reach = [(float(x0), float(x1)) for x0, x1 in re.findall(r'd="M([\d.]+) [^C]*C[^ ]+ [^ ]+ [^ ]+ [^ ]+ ([\d.]+) ', drawn)]
+    assert len(reach) == 8 and {x1 - x0 for x0, x1 in reach} == {flow.PITCH - flow.BOX}  # no ribbon crosses a box
