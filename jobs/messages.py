@@ -63,7 +63,8 @@ def _is_of_spark(error: BaseException) -> bool:
 
 def cause(error: BaseException) -> str:
     """The innermost cause that an error names, on one line; of a task in Python what it raised last."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = re.sub(r"\AAn error occurred while calling \S+\s*:?", "", str(error))  # py4j's, before what Java threw
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     causes = [line.removeprefix("Caused by:").strip() for line in lines if line.startswith("Caused by:")]
     raised = [line for line in lines if _RAISED.match(line)] if any(_TRACEBACK in line for line in lines) else []
     return (raised or causes or lines or [type(error).__name__])[-1 if raised or causes else 0][:600]

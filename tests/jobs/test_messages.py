@@ -91,6 +91,8 @@ def test_the_cause_is_the_innermost_that_is_named() -> None:
     )
     assert cause(RuntimeError(trace)) == "java.io.IOException: disk is gone"
     assert cause(RuntimeError("\n  first line \nsecond")) == "first line"
+    thrown = "An error occurred while calling o7.collect.\n: org.x.SparkException: too big\n\tat org.x"
+    assert cause(RuntimeError(thrown)) == "org.x.SparkException: too big"
     assert cause(RuntimeError()) == "RuntimeError"
     assert cause(RuntimeError("x" * 1000)) == "x" * 600
     task = "org.x.PythonException: Traceback (most recent call last):\n  File x, line 3\nKeyError: 'a'\n\njobs.x.MyError: mend it\n\tat org"
