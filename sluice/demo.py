@@ -90,7 +90,7 @@ def _rare_queries(lake: str, truth: Path) -> dict[str, Any]:
 
 def _rare_sentence(rare: dict[str, Any]) -> str:
     right = f", {rare['precision']:.0%} of them right by what the simulator planted" if rare["judged"] else ""
-    reached = f"{rare['in_pool']:,} queries in the pool, {rare['rewritten']:,} with a rewrite, {rare['with_pairs']:,} with pairs"
+    reached = f"{rare['in_pool']:,} rare, badly served queries, {rare['rewritten']:,} reworded, {rare['with_pairs']:,} paired with items"
     return f"{reached}: {rare['pairs']:,} pairs{right}"
 
 
@@ -107,7 +107,7 @@ def _screen(lake: str, found: dict[str, Any]) -> None:
     out.print(_gates(lake))
     out.print("\n[bold]4. Label maturity[/bold]: a pay may come seven days after the search; a day is issued again until then")
     out.print(_maturity(table))
-    out.print(f"\n[bold]5. Rare queries[/bold]: put into other words; what these alone find and two scorers accept is learnt from ({LAST})")
+    out.print(f"\n[bold]5. Rare queries[/bold] ({LAST}): other words find items that they do not; what two scorers accept is learnt from")
     out.print(_rare_sentence(found["rare_queries"]))
     cost = found["cost_of_a_table_day"]
     out.print(

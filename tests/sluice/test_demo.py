@@ -25,10 +25,10 @@ def test_rare_queries_are_told_as_their_receipts_and_the_truth_have_them(tmp_pat
     counts = {"in_pool": 3, "rewritten": 2, "all_dropped": 0, "no_rewrite": 1, "with_pairs": 1, "pairs": 2, "judged": 2, "precision": 0.5}
     assert told == {"day": "2026-01-05"} | counts
     assert demo._rare_sentence(told) == (
-        "3 queries in the pool, 2 with a rewrite, 1 with pairs: 2 pairs, 50% of them right by what the simulator planted"
+        "3 rare, badly served queries, 2 reworded, 1 paired with items: 2 pairs, 50% of them right by what the simulator planted"
     )
     none = told | {"with_pairs": 0, "pairs": 0, "judged": 0, "precision": None}
-    assert demo._rare_sentence(none).endswith("0 with pairs: 0 pairs")
+    assert demo._rare_sentence(none).endswith("0 paired with items: 0 pairs")
 
 
 def test_a_folder_that_no_demo_made_is_left_alone(tmp_path):
