@@ -80,7 +80,7 @@ def timed(what: str, frame: DataFrame, path: Path) -> DataFrame:
 
 
 def steps(inputs: dict[str, DataFrame], folder: Path) -> None:
-    """Each step by itself, from what the one before it wrote; then the whole as the job runs it."""
+    """Each step by itself, from what the one before it wrote."""
     rewrites, items = inputs["query_rewrites"], inputs["items"].select("item_id", "title")
     terms = timed("terms: sessions, clicks, words that stand for words", terms_of(rewrites, items, inputs, PARAMS), folder / "terms")
     texts = texts_of(rewrites, items).withColumn("is_title", F.col("kind") == "item")
@@ -88,6 +88,10 @@ def steps(inputs: dict[str, DataFrame], folder: Path) -> None:
     timed("weigh the words of titles", bm25_impacts(items, k1=PARAMS.k1, b=PARAMS.b), folder / "impacts")
     hits = timed("search and judge, the two steps above included", hits_of(rewrites, items, terms, PARAMS, None), folder / "hits")
     timed("candidates of queries", candidates(hits, inputs["query_item_stats"]), folder / "candidates")
+
+
+def job(inputs: dict[str, DataFrame], folder: Path) -> None:
+    """The whole as it runs, what Spark plans for it, and the fates of pairs."""
     whole = build(inputs, DAY)
     plan = whole._jdf.queryExecution().executedPlan().toString()
     rows = timed("the whole job", whole, folder / "pairs")
@@ -145,7 +149,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=100_000)
     parser.add_argument("--pool", type=int, default=10_000)
     parser.add_argument("--searched", type=int, default=4000, help="texts of the race by words")
-    parser.add_argument("--only", choices=("steps", "peers"), help="default: both")
+    parser.add_argument("--only", choices=("job", "steps", "peers"), help="default: all")
     options = parser.parse_args()
     spark = session("benchmark of retrieval")
     with tempfile.TemporaryDirectory() as name:
@@ -153,9 +157,11 @@ def main() -> None:
         generate(spark, folder, options.items, options.queries, options.pool)
         tables = ("items", "query_rewrites", "query_item_stats", "requests", "attributions")
         inputs = {table: spark.read.parquet(str(folder / table)) for table in tables}
-        if options.only != "peers":
+        if options.only in (None, "steps"):
             steps(inputs, folder)
-        if options.only != "steps":
+        if options.only in (None, "job"):
+            job(inputs, folder)
+        if options.only in (None, "peers"):
             race(by_words(inputs, folder, options.searched))
     spark.stop()
 
