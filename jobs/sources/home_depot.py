@@ -71,7 +71,8 @@ def _file(path: str | None) -> str:
         return address
     found = [name for name in FILES if system.get_file_info(f"{inside}/{name}").type == pafs.FileType.File]
     if len(found) != 1:
-        what = f"it holds both {' and '.join(found)}; take one away" if found else f"there is no {' and no '.join(FILES)} in it"
+        none = f"no {' and no '.join(FILES)} there; give the folder that holds one, or the file"
+        what = f"it holds both {' and '.join(found)}; take one away" if found else none
         raise SourceError(f"home_depot cannot read {path}: {what}")
     return f"{address}/{found[0]}"
 

@@ -112,7 +112,7 @@ def test_input_that_cannot_be_read_is_told(spark, tmp_path):
         home_depot.read(spark, good, (DAY, date(2026, 1, 6)), **START)
     with pytest.raises(SourceError, match="name it with --from"):
         home_depot.read(spark, None, None, **START)
-    with pytest.raises(SourceError, match=r"there is no train\.csv and no train\.csv\.zip in it"):
+    with pytest.raises(SourceError, match=r"no train\.csv and no train\.csv\.zip there; give the folder that holds one, or the file"):
         home_depot.read(spark, str(tmp_path / "absent"), None, **START)
     write(tmp_path / "good", *LINES, name="train.csv.zip")
     with pytest.raises(SourceError, match=r"holds both train\.csv and train\.csv\.zip; take one away"):
