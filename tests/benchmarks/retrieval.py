@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--searched", type=int, default=4000, help="texts of the race by words")
     parser.add_argument("--only", choices=("job", "steps", "peers"), help="default: all")
     options = parser.parse_args()
-    spark = session("benchmark of retrieval")
+    spark = session("benchmark of retrieval", conf={"spark.sql.maxPlanStringLength": "10000000"})  # else counts end where it is cut
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         generate(spark, folder, options.items, options.queries, options.pool)
