@@ -44,7 +44,8 @@ def books(tables: Sequence[Mapping[str, Any]], day: str, link: Callable[[str], s
     depth = _depths(tables, conserved=True)
     held = {(name, depth[name]): [a | {"from": (a["input"], depth[name] - 1)} for a in given] for name, given in receipts.items() if given}
     boxes, y_of_column = {}, {}
-    for place in sorted(dict.fromkeys([*held, *(a["from"] for given in held.values() for a in given)]), key=lambda p: p[1]):
+    places = dict.fromkeys(p for place, given in held.items() for p in (*(a["from"] for a in given), place))
+    for place in sorted(places, key=lambda p: p[1]):
         beside = min((boxes[a["from"]]["y"] for a in held.get(place, [])), default=8)
         y = max(y_of_column.get(place[1], 8), beside)
         boxes[place] = _box(place, held, place[1] * PITCH + 4, y)
