@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 os.environ["TZ"] = "UTC"  # Python shows collected timestamps in its own zone
 time.tzset()
-os.environ["JAVA_TOOL_OPTIONS"] = (
-    "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # short lives: half the time until the first result
-)
+os.environ["JAVA_TOOL_OPTIONS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # short lives: half the time until the first result
 logging.getLogger("py4j").setLevel(logging.WARNING)  # it tells of its connections even after the last line of the run
 
 REPOSITORY = Path(__file__).parents[1]
