@@ -1,8 +1,6 @@
-"""A job file given to spark-submit, with the project's packages in a zip as on a cluster: the same rows as in process."""
+"""A job file given to spark-submit, with the project's packages in a zip: exit codes and words. For its rows see test_cluster.py."""
 
-import json
 import os
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,10 +9,7 @@ from pathlib import Path
 import pyspark
 import pytest
 
-from jobs import attributions, query_item_stats
-from jobs.run import build_day
-from schemas.contract import load
-from tests.dying import DAY, EVENTS, publish_inputs
+from tests.dying import DAY
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -39,22 +34,6 @@ def spark_submit(packages, table, *arguments):
     command += ["--py-files", packages, ROOT / "jobs" / f"{table}.py", *arguments]
     done = subprocess.run(list(map(str, command)), cwd=packages.parent, env=environment, capture_output=True, text=True, timeout=300)
     return done.returncode, done.stdout  # both streams of the job: spark-submit joins them
-
-
-def test_a_submitted_job_gives_the_rows_of_one_in_process(spark, packages, tmp_path):
-    lake, contract = str(tmp_path / "lake"), load("query_item_stats")
-    publish_inputs(spark, lake)
-    build_day(spark, lake, load("attributions"), attributions.build, DAY)
-    beside = shutil.copytree(lake, tmp_path / "beside")
-    expected = build_day(spark, str(beside), contract, query_item_stats.build, DAY)
-    code, text = spark_submit(packages, "query_item_stats", "--day", DAY, "--lake", lake, "--json")
-    assert code == 0, text[-3000:]
-    outcome = json.loads(text[text.index("{\n") :])
-    assert (outcome["table"], outcome["day"], outcome["status"]) == ("query_item_stats", str(DAY), "published")
-    assert outcome["receipt"]["rows"] == EVENTS
-    assert outcome["receipt"]["content_hash"] == expected.receipt["content_hash"]
-    assert all(outcome["receipt"][k] == expected.receipt[k] for k in ("code", "contract", "suite"))
-    assert build_day(spark, lake, contract, query_item_stats.build, DAY).status == "up_to_date"
 
 
 def test_a_submitted_job_ends_with_the_exit_code_of_what_went_wrong(packages, tmp_path):
