@@ -23,7 +23,7 @@ from schemas.contract import load
 from sluice import running
 from sluice.airflow_home import environment, rest, set_variable
 from sluice.processes import alive, marked, noted
-from tests.sluice.test_main import sluice_says
+from tests.commands import sluice_says
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)  # what a schedule builds as soon as its DAG is switched on

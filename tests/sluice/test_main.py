@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 import typer
-from typer.testing import CliRunner
 
 import sluice
 from jobs.storage import NotPublishedError, open_table
 from schemas.contract import ContractError, load, table_names
 from sluice.main import app
+from tests.commands import sluice_says
 from tests.dying import publish_input
 
 ROOT = Path(__file__).parents[2]
@@ -27,15 +27,6 @@ TOP = typer.main.get_command(app).commands
 GROUPS = {name: command.commands for name, command in TOP.items() if hasattr(command, "commands")}
 COMMANDS = {name: command for name, command in TOP.items() if name not in GROUPS}
 COMMANDS |= {f"{group} {name}": command for group, held in GROUPS.items() for name, command in held.items()}
-
-
-def sluice_says(*arguments, code=0):
-    """Run a command in this process; it must end with this exit code and show no trace."""
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output
-    return result
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from jobs.storage import table_root
 from schemas.entire_space import CONTRACT as SAMPLES
 from schemas.items import CONTRACT as ITEMS
 from sluice.main import app
+from tests.commands import sluice_says
 from tests.jobs.published import NOON, item, publish_day
 from training.manifest import create, load
 
@@ -23,12 +25,7 @@ D1, D2 = date(2026, 1, 5), date(2026, 1, 6)
 DAYS = f"{D1}..{D2}"
 
 
-def says(*arguments, code=0):
-    """Run `sluice manifest ...` in this process; it must end with this exit code and show no trace."""
-    result = CliRunner().invoke(app, ["manifest", *map(str, arguments)])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
-    assert result.exit_code == code, result.output
-    return result
+says = partial(sluice_says, "manifest")
 
 
 def sample(request_id, click):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -10,18 +11,14 @@ from typer.testing import CliRunner
 from features.generated import replies_of_model
 from schemas.query_rewriter_examples import CONTRACT, NUM_REWRITES
 from sluice.main import app
+from tests.commands import sluice_says
 from tests.jobs.published import publish_day
 from tests.training.examples import FIRST
 from tests.training.rewriting import tiny_model, world
 from training import query_rewriter
 from training.manifest import names
 
-
-def says(*arguments, code=0):
-    result = CliRunner().invoke(app, ["train", "query_rewriter", *map(str, arguments)])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
-    assert result.exit_code == code, result.output
-    return result
+says = partial(sluice_says, "train", "query_rewriter")
 
 
 @pytest.fixture(scope="module")

@@ -2,25 +2,20 @@
 
 import json
 from datetime import timedelta
+from functools import partial
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 from schemas.retriever_examples import CONTRACT
-from sluice.main import app
+from tests.commands import sluice_says
 from tests.jobs.published import publish_day
 from tests.training.examples import FIRST
 from tests.training.pairs import world
 from training.manifest import names
 from training.retriever import load
 
-
-def says(*arguments, code=0):
-    result = CliRunner().invoke(app, ["train", "retriever", *map(str, arguments)])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
-    assert result.exit_code == code, result.output
-    return result
+says = partial(sluice_says, "train", "retriever")
 
 
 @pytest.fixture(scope="module")

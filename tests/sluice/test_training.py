@@ -1,24 +1,19 @@
 """`sluice train` as a user meets it: what it pins, what it prints, what it refuses, how it goes on."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 from schemas.hhsft_examples import CONTRACT
-from sluice.main import app
+from tests.commands import sluice_says
 from tests.jobs.published import publish_day
 from tests.training.examples import FIRST, publish_examples
 from training.hhsft.__main__ import load
 from training.manifest import create, names
 
-
-def says(*arguments, code=0):
-    result = CliRunner().invoke(app, ["train", *map(str, arguments)])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
-    assert result.exit_code == code, result.output
-    return result
+says = partial(sluice_says, "train")
 
 
 @pytest.fixture(scope="module")

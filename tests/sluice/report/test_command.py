@@ -2,13 +2,13 @@
 
 import json
 from datetime import timedelta
+from functools import partial
 
 import pytest
-from typer.testing import CliRunner
 
 from schemas.contract import load
-from sluice.main import app
 from sluice.report.days import CAUSES
+from tests.commands import sluice_says
 from tests.sluice.report.planted import DAYS, FIRST, ITEMS, ROWS, put, refuse, result
 
 
@@ -20,12 +20,7 @@ def items(tmp_path):
     return tmp_path / "items"
 
 
-def says(*arguments, code=0):
-    """Run `sluice report`; it must end with this exit code and show no trace."""
-    done = CliRunner().invoke(app, ["report", *map(str, arguments)])
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
-    assert done.exit_code == code, done.output
-    return done
+says = partial(sluice_says, "report")
 
 
 def red(lake, code=3):
