@@ -1,7 +1,6 @@
 """`sluice demo`: ten days of a simulated shop, raw logs to training tables, and one screen that says what came out."""
 
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterable
 from datetime import date, timedelta
@@ -16,7 +15,7 @@ from jobs.storage import lake_address, open_table
 from schemas.address import is_local
 from schemas.contract import load, load_all
 from sluice.report.long_tail import long_tail
-from sluice.screens import account_table, console, grid, print_json
+from sluice.screens import account_table, console, grid, print_json, say
 from sluice.stages import facts, notes, stage_table
 from sluice.work import watched
 
@@ -33,16 +32,16 @@ def run(spark: Callable[[], Any], lake: str, users: int, as_json: bool) -> None:
         raise UsageError(f"the demo makes its lake in a folder, and {address} is none; choose another with --lake")
     _make_room(Path(address))
     begun, truth = time.time(), Path(address) / TRUTH
-    _say(f"Simulating {DAYS} days of a shop with {users} users into {address} ...")
+    say(f"Simulating {DAYS} days of a shop with {users} users into {address} ...")
     session = spark()
     started = time.time()
     options = {"users": str(users), "hard_share": HARD_SHARE, "truth": str(truth)}
     raw = _all(ingest(session, address, "simulator", None, (FIRST, LAST), options), DAYS * 3)
-    _say(f"  {sum(o.receipt['rows'] for o in raw):,} raw rows through {len(raw)} gates in {time.time() - started:.0f} s")
+    say(f"  {sum(o.receipt['rows'] for o in raw):,} raw rows through {len(raw)} gates in {time.time() - started:.0f} s")
     built_at = time.time()
     built = _built(session, address, "entire_space", FIRST) + _built(session, address, "retriever_examples", LAST)
     costs = _costs(built, time.time() - built_at)
-    _say(f"  {len(built)} table-days built and published in {time.time() - built_at:.0f} s")
+    say(f"  {len(built)} table-days built and published in {time.time() - built_at:.0f} s")
     found = {"lake": address, "seconds": round(time.time() - begun, 1), "cost_of_a_table_day": costs, "stages": facts(address, SHOWN_DAY)}
     found["rare_queries"] = _rare_queries(address, truth)
     if as_json:
@@ -68,10 +67,6 @@ def _built(session: Any, lake: str, table: str, first: date) -> list[Outcome]:
 
 def _all(outcomes: Iterable[Outcome], total: int) -> list[Outcome]:
     return list(watched(outcomes, total))
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def _costs(built: list[Outcome], wall_s: float) -> dict[str, float]:

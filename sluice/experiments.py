@@ -1,7 +1,6 @@
 """What experiments share: raw tables of a source and a table with all that it is made of. What is there is not made again."""
 
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping
 from datetime import date
@@ -12,15 +11,12 @@ from jobs.plan import plan, run_plan
 from jobs.run import UsageError
 from jobs.storage import open_table
 from schemas.contract import load
+from sluice.screens import say
 from sluice.work import watched
 
 FIRST = date(2026, 1, 1)
 Spark = Callable[[], Any]
 Days = tuple[date, date]
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def span(seconds: float) -> str:

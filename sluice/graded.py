@@ -15,10 +15,10 @@ from typing import Any
 from jobs.run import build_day
 from jobs.storage import lake_address, open_table
 from schemas.contract import load
-from sluice.experiments import FIRST, Spark, build, ingest, say, span
+from sluice.experiments import FIRST, Spark, build, ingest, span
 from sluice.long_tail import STEPS, built_with, pinned
 from sluice.long_tail_screens import difference_cell
-from sluice.screens import console, grid, print_json
+from sluice.screens import console, grid, print_json, say
 from sluice.work import watched
 from training import questions as asking
 from training.hhsft.reproduce import difference

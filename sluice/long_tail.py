@@ -17,9 +17,9 @@ from jobs.run import build_day
 from jobs.storage import lake_address, open_table
 from schemas.contract import load
 from sluice import open_table as opened
-from sluice.experiments import FIRST, Spark, build, ingest, say, span
+from sluice.experiments import FIRST, Spark, build, ingest, span
 from sluice.long_tail_screens import NAMES, difference_cell, screen
-from sluice.screens import print_json
+from sluice.screens import print_json, say
 from training import questions as asking
 from training.hhsft.reproduce import T_975, difference
 from training.manifest import Manifest, create

@@ -8,8 +8,8 @@ from typing import Any
 
 from jobs.storage import lake_address, open_table
 from schemas.contract import load
-from sluice.experiments import FIRST, Spark, build, ingest, say, span
-from sluice.screens import console, grid, print_json
+from sluice.experiments import FIRST, Spark, build, ingest, span
+from sluice.screens import console, grid, print_json, say
 from training.hhsft import reproduce as runs
 from training.manifest import Manifest, create
 

@@ -18,6 +18,7 @@ from jobs.jars import SetupError, check_java
 from jobs.storage import check_lake, lake_address
 from sluice.airflow_home import configure, environment, rest, write_settings
 from sluice.processes import Services, alive, log_of, noted, start, stop, tail
+from sluice.screens import say
 
 PORTS = {"airflow": 8080, "spark": 7077, "spark_ui": 8081, "worker_ui": 8082}
 """Wanted; one that is taken is replaced by any that is free."""
@@ -39,7 +40,7 @@ def run_up(home: Path, lake: str, source: str | None, memory: int) -> tuple[Serv
             dead = ", ".join(sorted(set(found.processes) - set(running)))
             raise SetupError(f"{dead} ended (logs in {home}/logs) and others run still; first: sluice down --home {home}")
         check_java()
-        _say("Starting Spark and Airflow, a minute or so ...")
+        say("Starting Spark and Airflow, a minute or so ...")
         check_lake(lake, must_exist=False)
         services = Services(secrets.token_hex(16), lake_address(lake), {name: _port(wanted) for name, wanted in PORTS.items()})
         try:
@@ -57,10 +58,6 @@ def run_down(home: Path) -> list[str]:
     with _alone(home):
         found = noted(home)
         return stop(home, found) if found else []
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -17,6 +17,11 @@ from schemas.odcs import document
 WIDE = 160  # columns where the output is no terminal
 
 
+def say(text: str) -> None:
+    """What is going on, to whoever watches: standard output belongs to results."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
 
