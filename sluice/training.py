@@ -3,7 +3,7 @@
 import hashlib
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -25,11 +25,16 @@ MEASURES = ("auc", "gauc", "hr@5", "mrr")
 TEST_DAYS = 3
 
 
+def check_known(option: str, value: str, known: Collection[str]) -> None:
+    """Raises UsageError that lists what there is."""
+    if value not in known:
+        raise UsageError(f"{option} is {value!r}; there is {', '.join(known)}")
+
+
 def settings_of(model: str, size: str, stage: str) -> Any:
     """The configuration of these names. Raises UsageError that lists what there is."""
     for option, value, known in (("--model", model, MODELS), ("--size", size, SIZES), ("--stage", stage, STAGES)):
-        if value not in known:
-            raise UsageError(f"{option} is {value!r}; there is {', '.join(known)}")
+        check_known(option, value, known)
     return config(size, model=model, stage=stage)
 
 
@@ -109,8 +114,7 @@ def retriever(
     as_json: bool,
 ) -> None:
     """Train it on the last day that `pins` (name, until, days) says, and test it on the next; without one, on queries it has not seen."""
-    if size not in two_towers.SIZES:
-        raise UsageError(f"--size is {size!r}; there is {', '.join(two_towers.SIZES)}")
+    check_known("--size", size, two_towers.SIZES)
     if share is not None and not 0 <= share <= 0.5:
         raise UsageError(f"--share is {share}, must be from 0 to 0.5: synthetic pairs never outweigh observed ones")
     chosen = two_towers.SIZES[size]()
@@ -155,8 +159,7 @@ def query_rewriter(
     """Train the language model in a folder on the last day that `pins` (name, until, days) says."""
     from training import query_rewriter as rewriter  # TRL takes seconds, and only this needs it
 
-    if size not in rewriter.SIZES:
-        raise UsageError(f"--size is {size!r}; there is {', '.join(rewriter.SIZES)}")
+    check_known("--size", size, rewriter.SIZES)
     chosen = rewriter.SIZES[size]()
     chosen = rewriter.with_lora(chosen, lora) if lora else chosen
     check_lake(lake, must_exist=True)
