@@ -91,8 +91,7 @@ class Dag:
 
     def ended(self, kind: str, day: object) -> dict[str, Any]:
         """The run of that day, when it has ended."""
-        found = until(lambda: self._over(self.runs(kind).get(str(day))), lambda: (self.name, self.runs(kind), self.states(kind, day)))
-        return found
+        return until(lambda: self._over(self.runs(kind).get(str(day))), lambda: (self.name, self.runs(kind), self.states(kind, day)))
 
     def _over(self, run: dict[str, Any] | None) -> dict[str, Any] | None:
         return run if run and run["state"] in ("success", "failed") else None
